@@ -1,0 +1,129 @@
+"""The EventLog port, and its in-memory form: what a session has said, in one order, kept before it is published."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from protocol.commands import StateName
+from protocol.errors import Gone, Invalid, NotFound
+from protocol.events import Artifact, End, PersonaReady, Reliable, SessionItem, State
+from protocol.journal import Entry, SessionRecord
+from protocol.view import SessionView
+
+Publish = Callable[[SessionView, Sequence[Entry]], None]
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """One page of sessions, newest first; `before` is the cursor of the next page, None on the last."""
+
+    items: list[SessionItem]
+    before: str | None
+
+
+class EventLog(Protocol):
+    """Where sessions are kept. Entries of one session are published in the order in which they were appended."""
+
+    async def create(self, record: SessionRecord) -> SessionView:
+        """Keep a new session; nothing is published."""
+
+    async def append(self, session: str, entries: Sequence[Entry]) -> None:
+        """Keep what is to be kept of `entries` and publish them all, applied to the session's view, before returning.
+
+        A cancelled call is carried out all the same.
+        """
+
+    async def view(self, session: str) -> SessionView:
+        """The session as published up to now. Raises NotFound, or Gone when it was pruned."""
+
+    async def tail(self, session: str, after_seq: int) -> list[Reliable]:
+        """The reliable messages after a cursor, in order. Raises NotFound or Gone."""
+
+    async def list(self, owner: str, *, states: frozenset[StateName] | None, limit: int, before: str | None) -> Listing:
+        """The owner's sessions, newest first. Raises Invalid for a cursor that is not one."""
+
+
+class _Session:
+    __slots__ = ("number", "reliable", "view")
+
+    def __init__(self, number: int, record: SessionRecord) -> None:
+        self.number = number
+        self.view = SessionView(record)
+        self.reliable: list[Reliable] = []
+
+
+class MemoryLog:
+    """An EventLog that lasts as long as its process and keeps the latest `retained` ended sessions."""
+
+    def __init__(self, publish: Publish, *, retained: int) -> None:
+        self._publish = publish
+        self._retained = retained
+        self._sessions: dict[str, _Session] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._pruned: OrderedDict[str, None] = OrderedDict()
+        self._created = 0
+
+    async def create(self, record: SessionRecord) -> SessionView:
+        """See EventLog."""
+        self._created += 1
+        kept = self._sessions[record.session] = _Session(self._created, record)
+        return kept.view
+
+    async def append(self, session: str, entries: Sequence[Entry]) -> None:
+        """See EventLog."""
+        kept = self._sessions[session]
+        for entry in entries:
+            kept.view.apply(entry)
+            if isinstance(entry, State | PersonaReady | Artifact | End):
+                kept.reliable.append(entry)
+        self._publish(kept.view, entries)
+        if kept.view.end is not None:
+            self._retire(session)
+
+    async def view(self, session: str) -> SessionView:
+        """See EventLog."""
+        return self._find(session).view
+
+    async def tail(self, session: str, after_seq: int) -> list[Reliable]:
+        """See EventLog."""
+        return [event for event in self._find(session).reliable if event.seq > after_seq]
+
+    async def list(self, owner: str, *, states: frozenset[StateName] | None, limit: int, before: str | None) -> Listing:
+        """See EventLog."""
+        newest = self._created + 1 if before is None else _number(before)
+        items: list[SessionItem] = []
+        last = newest
+        for kept in reversed(self._sessions.values()):
+            if kept.number >= newest or kept.view.record.owner != owner:
+                continue
+            if states is not None and kept.view.state not in states:
+                continue
+            if len(items) == limit:
+                return Listing(items, str(last))
+            items.append(kept.view.item())
+            last = kept.number
+        return Listing(items, None)
+
+    def _find(self, session: str) -> _Session:
+        kept = self._sessions.get(session)
+        if kept is not None:
+            return kept
+        if session in self._pruned:
+            raise Gone("this session has ended long ago and is no longer kept")
+        raise NotFound("no such session")
+
+    def _retire(self, session: str) -> None:
+        self._ended[session] = None
+        if len(self._ended) > self._retained:
+            oldest, _ = self._ended.popitem(last=False)
+            del self._sessions[oldest]
+            self._pruned[oldest] = None
+        if len(self._pruned) > self._retained:
+            self._pruned.popitem(last=False)
+
+
+def _number(cursor: str) -> int:
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise Invalid("`before` is a cursor from an earlier listing", field="before")
+    return int(cursor)

@@ -1,0 +1,58 @@
+"""The LLM backend for Anthropic's Messages API.
+
+The format: https://platform.claude.com/docs/en/api/messages
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from actors.llm.anthropic_events import AnthropicDecoder
+from actors.llm.asking import Asker
+from actors.llm.backend import Chunk, LlmRequest
+from actors.llm.endpoint import CONNECT_TIMEOUT_S, Api, Endpoint
+from actors.llm.openai import MAX_TOKENS, TEMPERATURE
+from actors.llm.schema import shape_schema
+
+ANTHROPIC: Final = Api(
+    title="Anthropic's Messages API",
+    example="https://api.anthropic.com",
+    cut_off=("/v1/messages", "/v1"),
+    key_header="x-api-key",
+    key_prefix="",
+    headers=(("anthropic-version", "2023-06-01"),),
+)
+
+
+class AnthropicBackend:
+    """Streams `{base_url}/v1/messages`.
+
+    `output_config` (the schema) and `temperature` are left out when a server or model refuses them.
+    Raises ValueError for a malformed `base_url` or `api_key`.
+    """
+
+    name = "anthropic"
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key: str | None = None,
+        *,
+        max_tokens: int = MAX_TOKENS,
+        temperature: float = TEMPERATURE,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        endpoint = Endpoint(base_url, api_key, api=ANTHROPIC, connect_timeout_s=connect_timeout_s)
+        extras = {
+            "output_config": {"format": {"type": "json_schema", "schema": shape_schema()}},
+            "temperature": temperature,
+        }
+        self._max_tokens = max_tokens
+        self._asker = Asker(endpoint, "v1/messages", AnthropicDecoder, model=model, extras=extras)
+
+    def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """See LlmBackend."""
+        system = [message.content for message in request.messages if message.role == "system"]
+        turns = [message for message in request.messages if message.role != "system"]
+        return self._asker.ask({"max_tokens": self._max_tokens, "system": "\n\n".join(system), "messages": turns})

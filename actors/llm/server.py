@@ -1,0 +1,247 @@
+"""An LLM server that the gateway runs itself: started, watched, restarted when it dies, and gone when the block ends.
+
+It runs on a terminal of its own, not on pipes: the kernel hangs up on it when the gateway is killed, so that no orphan
+keeps a model in memory; and stopping, leftovers and reaping are those of every other child.
+"""
+
+import os
+import socket
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from signal import SIGKILL, SIGTERM
+from typing import Final
+
+import msgspec
+import structlog
+import trio
+
+from actors.llm.backend import Chunk, LlmBackend, LlmRequest
+from actors.llm.detect import MLX_DEFAULT_MODEL, resolve_model
+from actors.llm.endpoint import Endpoint
+from actors.llm.openai import OpenAiBackend
+from actors.pty import ExitStatus, Keeper, Ladder, PtyChild, PtySpec, Rung, open_pty
+from protocol.errors import ImageUnavailable, LlmUnavailable
+from protocol.restart import RestartPolicy, RestartWindow
+from protocol.terminal import TerminalReader
+
+log = structlog.get_logger(__name__)
+
+MakeBackend = Callable[[str, str], LlmBackend]
+"""From a base URL and a model."""
+
+LADDER: Final[Ladder] = (Rung(SIGTERM, 5.0), Rung(SIGKILL, 5.0))
+TAIL_LINES: Final = 40
+COLUMNS: Final = 200
+FIRST_START_S: Final = 10.0
+"""A guess, until a start has been seen: some gigabytes from a warm disk."""
+PROBE_EVERY_S: Final = 0.2
+PROBE_TIMEOUT_S: Final = 2.0
+_ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds from the start to the first sign of health, a download included; and how often it is restarted."""
+
+    start_s: float = 900.0
+    restarts: RestartPolicy = RestartPolicy(intensity=5, period_s=300.0, backoff_s=0.5, backoff_max_s=15.0)
+
+
+class LlmServer:
+    """A managed server as a backend: while it is down, every request raises LlmUnavailable at once."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        model: str,
+        make: MakeBackend,
+        keeper: Keeper | None,
+        limits: ServerLimits,
+        random: Random,
+    ) -> None:
+        self.name = Path(command[0]).name
+        self.pid: int | None = None
+        self._command = tuple(command)
+        Endpoint(with_port(self._command)[1])  # raises ValueError
+        self._env = {name: value for name, value in environ.items() if not name.startswith("HATCHERY_")}
+        self._model = model
+        self._make = make
+        self._keeper = keeper
+        self._limits = limits
+        self._window = RestartWindow(limits.restarts, random)
+        self._backend: LlmBackend | None = None
+        self._lines: deque[str] = deque(maxlen=TAIL_LINES)
+        self._changed = trio.Condition()
+        self._expected = 0.0  # when it may answer again, as far as the last start tells
+        self._start_took_s = FIRST_START_S
+        self._given_up = False
+
+    @property
+    def tail(self) -> str:
+        """The last lines of both of its outputs."""
+        return "\n".join(self._lines)
+
+    @asynccontextmanager
+    async def open_stream(self, request: LlmRequest) -> AsyncGenerator[AsyncIterator[Chunk], None]:
+        """See LlmBackend."""
+        if self._backend is None:
+            raise self._unavailable()
+        async with self._backend.open_stream(request) as stream:
+            yield stream
+
+    async def wait_ready(self) -> None:
+        """Return when it answers. Raises LlmUnavailable when it is not started any more."""
+        async with self._changed:
+            while self._backend is None:
+                if self._given_up:
+                    raise self._unavailable()
+                await self._changed.wait()
+
+    def _unavailable(self) -> LlmUnavailable:
+        if self._given_up:
+            return LlmUnavailable(
+                f"{self.name} keeps ending: see the gateway's log, correct llm.engine, and restart the gateway.",
+                retryable=False,
+            )
+        left_s = max(self._expected - trio.current_time(), 1.0)
+        return LlmUnavailable(f"{self.name} is starting: try again soon.", retry_after_ms=round(left_s * 1000))
+
+    async def supervise(self) -> None:
+        """Run it again and again, until it has failed too often."""
+        while True:
+            reason = await self._run()
+            delay_s = self._window.next_delay(trio.current_time())
+            log.error("llm_server_ended", server=self.name, reason=reason, restart_in_s=delay_s, output=self.tail)
+            if delay_s is None:
+                self._given_up = True
+                await self._announce(None)
+                return
+            self._expected = trio.current_time() + delay_s + self._start_took_s
+            await trio.sleep(delay_s)
+
+    async def _run(self) -> str:
+        """Run it once, and say why it ended."""
+        argv, address = with_port(self._command)
+        spec = PtySpec(argv, os.getcwd(), self._env, columns=COLUMNS)
+        self._lines.clear()
+        try:
+            async with open_pty(spec, ladder=LADDER, keeper=self._keeper) as child:
+                self.pid = child.pid
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch_start, child, address)
+                    await self._drain(child)
+                    status = await child.wait()
+                    nursery.cancel_scope.cancel()
+                return _how(status)
+        except ImageUnavailable as error:  # any program on a terminal
+            return error.message
+        finally:
+            self.pid = self._backend = None
+
+    async def _drain(self, child: PtyChild) -> None:
+        """Read all that it prints: a full terminal would stop it."""
+        reader = TerminalReader()
+        while data := await child.receive():
+            self._lines += [segment.text for segment in reader.feed(data) if segment.ended == "line"]
+
+    async def _watch_start(self, child: PtyChild, url: str) -> None:
+        began = trio.current_time()
+        self._expected = began + self._start_took_s
+        with trio.move_on_after(self._limits.start_s):
+            await _until_healthy(url)
+            model = self._model or await resolve_model(url) or MLX_DEFAULT_MODEL
+            self._start_took_s = trio.current_time() - began
+            log.info("llm_server_ready", server=self.name, url=url, model=model, seconds=round(self._start_took_s, 1))
+            await self._announce(self._make(url, model))
+            return
+        log.error("llm_server_not_ready", server=self.name, within_s=self._limits.start_s)
+        await child.stop(LADDER)
+
+    async def _announce(self, backend: LlmBackend | None) -> None:
+        async with self._changed:
+            self._backend = backend
+            self._changed.notify_all()
+
+
+@asynccontextmanager
+async def open_llm_server(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    model: str = "",
+    make: MakeBackend = OpenAiBackend,
+    keeper: Keeper | None = None,
+    limits: ServerLimits = ServerLimits(),  # noqa: B008 - frozen
+    random: Random | None = None,
+) -> AsyncIterator[LlmServer]:
+    """Run an OpenAI-compatible server such as `mlx_lm.server --model NAME`; however the block is left, it is gone.
+
+    It listens where its `--host` and `--port` say, or else on a free loopback port that is appended. `model` is what to
+    ask it for, or else what it offers; `make` gives the backend that asks. The block begins at once: `wait_ready` tells
+    when it answers.
+    Raises ValueError for a host or port that cannot be.
+    """
+    server = LlmServer(
+        command, environ, model=model, make=make, keeper=keeper, limits=limits, random=random or Random()
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.supervise)
+        yield server
+        nursery.cancel_scope.cancel()
+
+
+def with_port(command: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The command with a port, a free one if it names none, and the base URL that it will answer at."""
+    host = _option(command, "--host") or "127.0.0.1"
+    host = _ANY_HOST.get(host, host)
+    port = _option(command, "--port")
+    if port is None:
+        port = str(_free_port())
+        command = (*command, "--port", port)
+    return command, f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+
+def _option(command: tuple[str, ...], name: str) -> str | None:
+    for i, word in enumerate(command):
+        if word == name:
+            return command[i + 1] if i + 1 < len(command) else None
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _until_healthy(url: str) -> None:
+    while True:
+        if await _is_healthy(url):
+            return
+        await trio.sleep(PROBE_EVERY_S)
+
+
+async def _is_healthy(url: str) -> bool:
+    """Whether it says so; one without `/health` is healthy when it lists its models.
+
+    llama-server lists its models while it still loads them, and mlx_lm.server fails to without a download cache.
+    """
+    status = 0
+    with trio.move_on_after(PROBE_TIMEOUT_S):
+        try:
+            async with Endpoint(url).exchange("GET", "../health") as reply:
+                status = reply.status
+        except LlmUnavailable:
+            return False
+    return status == 200 or (status == 404 and await resolve_model(url, timeout_s=PROBE_TIMEOUT_S) is not None)
+
+
+def _how(status: ExitStatus) -> str:
+    return f"killed by signal {status.signal}" if status.code is None else f"exit code {status.code}"

@@ -1,0 +1,43 @@
+"""The mflux actor: waits for the persona, takes a render slot, has the picture drawn, and says where it is stored."""
+
+import msgspec
+
+from actors.mailbox import Mailbox
+from actors.mflux.engine import ImageEngine, RenderJob, Tell
+from actors.slots import Slots
+from protocol.commands import ImageOptions
+from protocol.mail import DrawingBegan, PersonaWritten, PictureStored, RenderMail, RenderQueued, WorkerLeft
+
+
+class RenderOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose picture it is to be, and how it is to be drawn."""
+
+    session: str
+    owner: str
+    image: ImageOptions
+    seed: int
+
+
+async def run_mflux_actor(
+    order: RenderOrder, *, mailbox: Mailbox[PersonaWritten], engine: ImageEngine, slots: Slots, tell: Tell
+) -> None:
+    """Draw the one picture of a session; the slot is free again only when the engine's worker is gone.
+
+    Raises ImageUnavailable or ImageFailed.
+    """
+    persona = (await mailbox.receive()).persona
+
+    async def on_position(position: int) -> None:
+        await tell(RenderQueued(position=position))
+
+    async with slots.hold(order.owner, on_position) as slot:
+
+        async def tell_and_guard_slot(letter: RenderMail) -> None:
+            if isinstance(letter, WorkerLeft) and letter.fate == "stuck":
+                slot.quarantine()
+            await tell(letter)
+
+        await tell(DrawingBegan(steps=engine.planned_steps(order.image)))
+        job = RenderJob(session=order.session, persona=persona, image=order.image, seed=order.seed)
+        stored = await engine.draw(job, tell_and_guard_slot)
+    await tell(PictureStored(**msgspec.structs.asdict(stored)))

@@ -1,0 +1,1 @@
+"""How the demo renderer draws: pure Pillow, one portrait from a look, a size and a seed."""

@@ -1,0 +1,40 @@
+"""The port between the mflux actor and whatever draws: a job in, mail while it runs, a stored picture out."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from actors.artifacts import StoredPicture
+from protocol.commands import ImageOptions
+from protocol.mail import RenderMail
+from protocol.persona import Persona
+
+Tell = Callable[[RenderMail], Awaitable[None]]
+
+
+class RenderJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture: what to draw, with which options (None: the engine's choice) and which seed."""
+
+    session: str
+    persona: Persona
+    image: ImageOptions
+    seed: int
+
+
+class ImageEngine(Protocol):
+    """Draws one picture per call; when a call ends, however it ends, nothing of it still runs."""
+
+    name: str
+
+    def planned_steps(self, image: ImageOptions) -> int:
+        """How many steps a job with these options is asked for; 0 if only the engine knows."""
+
+    def check(self, image: ImageOptions) -> None:
+        """Raise Invalid, naming the field, for an option that this engine does not honour."""
+
+    async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
+        """Draw, check and store, telling stages, steps and, before the call ends, WorkerLeft.
+
+        Raises ImageUnavailable, or ImageFailed quoting the engine's last lines.
+        """

@@ -1,0 +1,80 @@
+"""A simulated image engine: scripted timing from a seed, in-process, no thread and no child, fit for virtual time."""
+
+import io
+from random import Random
+from typing import Final
+
+import msgspec
+import trio
+from PIL import Image
+
+from actors.artifacts import ArtifactStore, StoredPicture
+from actors.mflux.engine import RenderJob, Tell
+from protocol.commands import ImageOptions
+from protocol.errors import ImageFailed
+from protocol.mail import RenderStaged, StepFinished, WorkerLeft
+
+SIDE: Final = 16  # pixels
+PICTURES: Final = 16  # different ones
+
+
+class SimImage(msgspec.Struct, frozen=True, kw_only=True):
+    """The script: seconds and shares, varied by up to `jitter` (a share) from the seed."""
+
+    steps: int = 8
+    load_s: float = 0.2
+    step_s: float = 0.25
+    decode_s: float = 0.1
+    jitter: float = 0.2
+    failures: float = 0.0
+    seed: int = 0
+
+
+class SimImageEngine:
+    """Plays the script of each job's seed."""
+
+    name = "sim"
+
+    def __init__(self, script: SimImage, artifacts: ArtifactStore) -> None:
+        self._script = script
+        self._pictures = [artifacts.store_png(_png(number)) for number in range(PICTURES)]
+
+    def planned_steps(self, image: ImageOptions) -> int:
+        """See ImageEngine."""
+        return image.steps or self._script.steps
+
+    def check(self, image: ImageOptions) -> None:
+        """See ImageEngine; a simulated picture honours everything, by ignoring it."""
+
+    async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
+        """See ImageEngine."""
+        script = self._script
+        random = Random(f"{script.seed}/{job.seed}")
+        steps = self.planned_steps(job.image)
+        fails_at = random.randrange(steps) if random.random() < script.failures else None
+        try:
+            await trio.sleep(self._about(script.load_s, random))
+            for step in range(steps):
+                if step == fails_at:
+                    raise ImageFailed("the script says that this picture fails")
+                step_s = self._about(script.step_s, random)
+                await trio.sleep(step_s)
+                left = (steps - step - 1) * script.step_s
+                eta_s = (left, left * (1 + script.jitter))
+                await tell(StepFinished(step=step + 1, steps=steps, step_s=round(step_s, 3), eta_s=eta_s))
+            await tell(RenderStaged(stage="decoding", basis="indeterminate", message="Decoding the picture"))
+            await trio.sleep(self._about(script.decode_s, random))
+            return self._pictures[random.randrange(PICTURES)]
+        finally:
+            with trio.CancelScope(shield=True):
+                await tell(WorkerLeft(fate="idle"))
+
+    def _about(self, seconds: float, random: Random) -> float:
+        return seconds * (1 + self._script.jitter * random.uniform(-1, 1))
+
+
+def _png(number: int) -> bytes:
+    shade = 255 * number // (PICTURES - 1)
+    buffer = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), (shade, 128, 255 - shade)).save(buffer, "PNG")
+    return buffer.getvalue()

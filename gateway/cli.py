@@ -1,0 +1,119 @@
+"""The `hatchery` command. Imports are lazy: help and usage errors cost no engine, server or event loop."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+
+app = typer.Typer(
+    name="hatchery",
+    help="Hatch AI agents: an LLM writes the persona, mflux draws the avatar, and you watch both happen.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Llm = Annotated[str | None, typer.Option("--llm", help="auto, demo, sim, or the URL of an OpenAI-compatible server.")]
+Image = Annotated[str | None, typer.Option("--image", help="auto, demo, sim, or a command that takes mflux's flags.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Where pictures and jobs are kept.")]
+File = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.")]
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+@app.command()
+def hatch(
+    prompt: Annotated[str, typer.Argument(help="Who is to hatch, in one sentence.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to save [default: a folder of the agent's name]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed, the same agent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every message of the gateway, one a line.")] = False,
+    llm: Llm = None,
+    image: Image = None,
+    data: Data = None,
+    config: File = None,
+) -> None:
+    """Hatch one agent: saves agent.json and avatar.png. Exit codes: 0 done, 1 failed, 2 usage, 130 cancelled."""
+    from gateway.hatching import Order, hatch_one
+
+    if any("\ud800" <= c <= "\udfff" for c in prompt):  # how Python keeps argument bytes that it cannot decode
+        _complain("the prompt is not UTF-8", USAGE)
+    flags = {"llm.engine": llm, "image.engine": image, "server.data": data, "server.port": 0}
+    order = Order(prompt=prompt, seed=seed, out=out, as_json=as_json)
+    _run(hatch_one, _load(config, flags), order, verbose=False)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="The port to listen on; 0 picks a free one.")] = None,
+    data: Data = None,
+    llm: Llm = None,
+    image: Image = None,
+    config: File = None,
+) -> None:
+    """Run the gateway until Ctrl-C or SIGTERM."""
+    from gateway.serve import serve_until_signal
+
+    flags = {"server.host": host, "server.port": port, "server.data": data, "llm.engine": llm, "image.engine": image}
+    _run(serve_until_signal, _load(config, flags), verbose=True)
+
+
+def _load(file: Path | None, flags: dict[str, Any]) -> "Config":
+    from gateway.config import ConfigError, load_config
+
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in flags.items()}
+    try:
+        return load_config(file, os.environ, given)
+    except ConfigError as error:
+        _complain(str(error), USAGE)
+
+
+def _run(command: Callable[..., Awaitable[int]], *arguments: object, verbose: bool) -> NoReturn:
+    import trio
+
+    from gateway.config import ConfigError
+    from gateway.telemetry import configure_logging
+
+    configure_logging(verbose=verbose)
+    try:
+        status = trio.run(command, *arguments)
+    except BaseException as raised:
+        match _sole(raised):
+            case ConfigError() as error:
+                _complain(str(error), USAGE)
+            case BrokenPipeError():  # whoever read our output has left
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(FAILED)
+            case OSError() as error:
+                _complain(f"{error.strerror or error}: {error.filename or 'choose another --port or --data'}", FAILED)
+            case KeyboardInterrupt():
+                _complain("interrupted", INTERRUPTED)
+        raise
+    sys.exit(status)
+
+
+def _sole(error: BaseException) -> BaseException:
+    """What nurseries have wrapped, if it is one error."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _complain(message: str, status: int) -> NoReturn:
+    typer.echo(f"hatchery: {message}", err=True)
+    sys.exit(status)
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,235 @@
+"""One frozen configuration from a TOML file, `HATCHERY_*` variables and flags, in rising order of precedence.
+
+Every setting is `section.name`; its variable is `HATCHERY_SECTION_NAME`, its TOML place `[section] name`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+PREFIX: Final = "HATCHERY_"
+
+Positive = Annotated[float, Meta(gt=0, le=1e9)]  # 1e9 s are 32 years: no setting is infinite
+Count = Annotated[int, Meta(ge=1)]
+_AUTHORITY: Final = r"://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@*,:\[\]]+)(:[0-9]+)?/?$"
+PublicUrl = Annotated[str, Meta(pattern="^https?" + _AUTHORITY)]
+WebOrigin = Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*" + _AUTHORITY)]
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where it listens and who may call."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on: a loopback address, until there are tokens."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8642
+    """The port to listen on; 0 picks a free one."""
+    data: str = ""
+    """Where pictures and jobs are kept; empty: the user's own data directory."""
+    public_urls: list[PublicUrl] = []
+    """How the gateway is reached from outside, such as `https://hatch.example`; their hosts are answered."""
+    allowed_origins: list[WebOrigin] = []
+    """Origins of pages elsewhere that may use the gateway."""
+    max_connections: Count = 10_000
+    """Connections at a time; one more is refused with 503."""
+    hello_s: Positive = 10.0
+    """Seconds that a client may take to say `hello`."""
+    heartbeat_s: Positive = 20.0
+    """Seconds between pings; a client that shows no sign of life for one more interval is dropped."""
+    bad_messages: Count = 20
+    """Messages that cannot be read before a connection is closed."""
+    stop_s: Positive = 10.0
+    """Seconds that stopping may take before what still runs is cut off."""
+
+
+class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who writes."""
+
+    engine: str = "auto"
+    """`auto`, `demo`, `sim`, or the URL of an OpenAI-compatible server."""
+    model: str = ""
+    """The model to ask for; empty: the first that the server offers."""
+    api_key: str = ""
+    """The bearer token for the server."""
+    max_tokens: Count = 4096
+    """The longest answer to ask for, in tokens."""
+    slots: Count = 2
+    """Personas that are written at a time."""
+    first_byte_s: Positive = 120.0
+    """Seconds to the server's first sign of life."""
+    gap_s: Positive = 60.0
+    """Seconds between two signs of life."""
+    whole_s: Positive = 600.0
+    """Seconds for all the writing of one persona."""
+
+
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who draws."""
+
+    engine: str = "auto"
+    """`auto`, `demo`, `sim`, or a command line that takes mflux's flags."""
+    slots: Count = 1
+    """Pictures that are drawn at a time."""
+    max_pixels: Count = 2048 * 2048
+    """The largest picture, in pixels."""
+    max_steps: Count = 100
+    """The most steps that a hatch may ask for."""
+
+
+class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds on hatches."""
+
+    prompt_chars: Count = 2000
+    """The longest prompt, in characters."""
+    running: Count = 1000
+    """Hatches that may run or wait at a time."""
+    whole_s: Positive = 3600.0
+    """Seconds that one hatch may take, waiting included."""
+    restarts: Annotated[int, Meta(ge=0)] = 1
+    """How often a failed actor is run again within a minute."""
+    retained: Count = 10_000
+    """Ended sessions that are remembered."""
+    key_s: Positive = 86_400.0
+    """Seconds that an idempotency key is remembered."""
+    tombstone_s: Positive = 60.0
+    """Seconds that a cancel waits for the start of its key."""
+    artifact_url_s: Positive = 86_400.0
+    """Seconds that the URL of a file works."""
+
+
+class WireConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How messages are delivered."""
+
+    tick_ms: Positive = 30.0
+    """Milliseconds that events gather before they are written."""
+    message_bytes: Count = 256 * 1024
+    """The longest message of a client, in bytes."""
+    outbox_bytes: Count = 1024 * 1024
+    """Bytes that may wait for one client."""
+    frame_bytes: Count = 64 * 1024
+    """Bytes of messages in one frame to a client."""
+    stall_s: Positive = 20.0
+    """Seconds that a client may take no byte."""
+    deflate: bool = False
+    """Whether batches may be compressed."""
+
+
+class SimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The script of the `sim` engines: rates, seconds and shares."""
+
+    seed: int = 0
+    """The seed of the script."""
+    tokens_per_s: Positive = 40.0
+    """Tokens a second."""
+    steps: Count = 8
+    """Steps of a picture."""
+    step_s: Annotated[float, Meta(ge=0, le=1e9)] = 0.25
+    """Seconds that a step takes."""
+    jitter: Annotated[float, Meta(ge=0, lt=1)] = 0.2
+    """How far durations vary, as a share."""
+    failures: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """The share of pictures that fail."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of one gateway."""
+
+    server: ServerConfig = ServerConfig()
+    llm: LlmConfig = LlmConfig()
+    image: ImageConfig = ImageConfig()
+    hatch: HatchConfig = HatchConfig()
+    wire: WireConfig = WireConfig()
+    sim: SimConfig = SimConfig()
+
+    @property
+    def data(self) -> Path:
+        """The data directory: `server.data`, or the user's own as the XDG base directory specification places it."""
+        if self.server.data:
+            return Path(self.server.data).expanduser().absolute()
+        home = Path(os.environ.get("XDG_DATA_HOME", ""))
+        return (home if home.is_absolute() else Path.home() / ".local/share") / "hatchery"
+
+
+class ConfigError(Exception):
+    """A setting that cannot be; the message names its key, where it was found, and what is allowed."""
+
+
+Settings = dict[str, dict[str, Any]]
+SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
+
+
+def load_config(
+    file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> Config:
+    """The configuration; `flags` maps `section.name` to values. Raises ConfigError."""
+    layers = [("the file", _from_file(file)), ("the environment", _from_environ(environ or {}))]
+    layers.append(("the command line", _from_flags(flags or {})))
+    settings: Settings = {}
+    for source, layer in layers:
+        _check(layer, source)
+        for section, values in layer.items():
+            settings.setdefault(section, {}).update(values)
+    return msgspec.convert(settings, Config, strict=False)
+
+
+def _from_file(file: Path | None) -> Settings:
+    if file is None:
+        return {}
+    try:
+        settings: Settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error
+    return settings
+
+
+def _from_environ(environ: Mapping[str, str]) -> Settings:
+    settings: Settings = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX):
+            continue
+        section, _, name = variable.removeprefix(PREFIX).lower().partition("_")
+        known = SECTIONS.get(section)
+        if known is None or name not in known.__struct_fields__:
+            places, allowed = ("SECTION", SECTIONS) if known is None else ("NAME", known.__struct_fields__)
+            raise ConfigError(
+                f"{variable} is no setting: they are {PREFIX}SECTION_NAME, with {places} one of {', '.join(allowed)}"
+            )
+        is_list = isinstance(getattr(known(), name), list)
+        settings.setdefault(section, {})[name] = (
+            [v.strip() for v in value.split(",") if v.strip()] if is_list else value
+        )
+    return settings
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Settings:
+    settings: Settings = {}
+    for key, value in flags.items():
+        if value is not None:
+            section, name = key.split(".")
+            settings.setdefault(section, {})[name] = value
+    return settings
+
+
+def _check(settings: Settings, source: str) -> None:
+    """Validate setting by setting, so that an error names its key."""
+    for section, values in settings.items():
+        known = SECTIONS.get(section)
+        if known is None:
+            raise ConfigError(f"[{section}] in {source} is no section; there are {', '.join(SECTIONS)}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"{section} in {source} is a section: write [{section}]")
+        for name, value in values.items():
+            if name not in known.__struct_fields__:
+                allowed = ", ".join(known.__struct_fields__)
+                raise ConfigError(f"{section}.{name} in {source} is no setting; [{section}] has {allowed}")
+            try:
+                msgspec.convert({name: value}, known, strict=source == "the file")
+            except msgspec.ValidationError as error:
+                said = str(error).split(" - at ")[0]
+                raise ConfigError(f"{section}.{name} in {source}: {said}, not {value!r}") from error

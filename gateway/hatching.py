@@ -1,0 +1,183 @@
+"""`hatchery hatch`: a gateway of its own on a free port, one hatch through its WebSocket, and files at the end."""
+
+import signal
+import sys
+from pathlib import Path
+from random import SystemRandom
+from typing import Final
+
+import msgspec
+import trio
+from rich.console import Console
+
+from gateway.client import Client, open_client
+from gateway.config import Config
+from gateway.display import Display, JsonLines, LiveDisplay, PlainLines, harmless
+from gateway.serve import open_gateway
+from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Start
+from protocol.events import Accepted, Artifact, End, Engines, Error, PersonaReady, ServerMessage, Snapshot, State
+from protocol.persona import Persona
+
+EXIT: Final = {"done": 0, "failed": 1, "cancelled": 130}
+REFUSED: Final = 2
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asks for."""
+
+    prompt: str
+    seed: int | None
+    out: Path | None
+    as_json: bool
+
+
+class Agent(msgspec.Struct, frozen=True, kw_only=True):
+    """What `agent.json` holds."""
+
+    persona: Persona
+    prompt: str
+    seed: int
+    engines: Engines
+    avatar: str
+    avatar_sha256: str
+
+
+async def hatch_one(config: Config, order: Order) -> int:
+    """Hatch and save; returns the exit code. Raises ConfigError, or OSError when files cannot be written."""
+    seed = SystemRandom().getrandbits(32) if order.seed is None else order.seed
+    display = _choose_display(order)
+    async with open_gateway(config) as gateway, open_client(gateway.url) as client:
+        run = _Run(client, display)
+        with display:
+            await run.hatch(HatchRequest(prompt=order.prompt, image=ImageOptions(seed=seed)))
+        if run.error is not None:
+            _complain(run.error.message)
+            return REFUSED
+        if run.end is None:
+            _complain("left at the second interrupt; what still ran is stopped with the gateway")
+            return EXIT["cancelled"]
+        if run.end.outcome != "done":
+            _complain(_epitaph(run.end, run.last_state))
+        elif run.persona is not None and run.artifact is not None:
+            agent = Agent(
+                persona=run.persona,
+                prompt=order.prompt,
+                seed=seed,
+                engines=run.end.receipt.engines,
+                avatar="avatar.png",
+                avatar_sha256=run.artifact.sha256,
+            )
+            folder = order.out or _free_folder(run.persona.name)
+            _save(agent, await client.fetch(run.artifact.url), folder)
+            display.say(f"{run.persona.name} has hatched: {folder / 'agent.json'}, {folder / 'avatar.png'}")
+        return EXIT[run.end.outcome]
+
+
+def _complain(message: str) -> None:
+    print(f"hatchery: {harmless(message)}", file=sys.stderr)
+
+
+class _Run:
+    """One hatch, seen from the client's side."""
+
+    def __init__(self, client: Client, display: Display) -> None:
+        self._client = client
+        self._display = display
+        self._session = trio.Event()
+        self._session_id = ""
+        self._over = trio.CancelScope()
+        self.end: End | None = None  # stays None if it was left early, or refused
+        self.error: Error | None = None
+        self.persona: Persona | None = None
+        self.artifact: Artifact | None = None
+        self.last_state = "queued"
+
+    async def hatch(self, request: HatchRequest) -> None:
+        """Start, show everything, and return at the end; Ctrl-C asks for a cancel and waits for its receipt."""
+        await self._client.send(Hello(id=1, client="hatchery hatch"), Start(id=2, hatch=request))
+        with self._over:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._cancel_on_interrupt)
+                async for message in self._client.messages():
+                    self._display.show(message)
+                    self._take(message)
+
+    def _take(self, message: ServerMessage) -> None:
+        match message:
+            case Accepted(session=session):
+                self._session_id = session
+                self._session.set()
+            case Error():
+                self.error = message
+                self._over.cancel()
+            case PersonaReady(persona=persona):
+                self.persona = persona
+            case Artifact():
+                self.artifact = message
+            case State(state=state) if state != "cancelling":
+                self.last_state = state
+            case Snapshot():
+                self._catch_up(message)
+            case End():
+                self._finish(message)
+            case _:
+                pass
+
+    def _catch_up(self, snapshot: Snapshot) -> None:
+        if snapshot.artifacts:
+            self.artifact = snapshot.artifacts[-1]
+            self.persona = msgspec.convert(snapshot.persona, Persona)
+        if isinstance(snapshot.end, End):
+            self._finish(snapshot.end)
+        elif snapshot.state != "cancelling":
+            self.last_state = snapshot.state
+
+    def _finish(self, end: End) -> None:
+        self.end = end
+        self._over.cancel()
+
+    async def _cancel_on_interrupt(self) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                await self._session.wait()
+                await self._client.send(Cancel(id=3, session=self._session_id, reason="interrupted"))
+                break
+            async for _ in signals:
+                self._over.cancel()  # asked twice: leave, and let the gateway's own stop do the rest
+
+
+def _choose_display(order: Order) -> Display:
+    if order.as_json:
+        return JsonLines(sys.stdout)
+    console = Console()
+    return LiveDisplay(console, order.prompt) if console.is_terminal else PlainLines(console)
+
+
+def _free_folder(name: str) -> Path:
+    """A new folder here, after the agent's name."""
+    slug = "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split()) or "agent"
+    folders = (Path(slug if number == 1 else f"{slug}-{number}") for number in range(1, sys.maxsize))
+    return next(folder for folder in folders if not folder.exists())
+
+
+def _save(agent: Agent, picture: bytes, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "avatar.png").write_bytes(picture)
+    (folder / "agent.json").write_bytes(msgspec.json.format(msgspec.json.encode(agent), indent=2) + b"\n")
+
+
+def _epitaph(end: End, last_state: str) -> str:
+    receipt = end.receipt
+    if end.outcome == "failed":
+        assert end.error is not None
+        return f"{end.error.code}: {end.error.message}"
+    steps = f" at step {receipt.steps_done} of {receipt.steps}" if receipt.steps_done else ""
+    fates = {
+        "none": "no painter had been started",
+        "exited": f"the painter's process is gone (exit code {receipt.exit_code})",
+        "idle": "the painter has dropped the job and is idle",
+        "stuck": "the painter's process could not be ended",
+    }
+    writer = "the writer's connection is closed, " if receipt.llm == "closed" else ""
+    latency = f"{receipt.cancel_latency_ms} ms after the request"
+    return f"cancelled while {last_state}{steps}; {latency}, {writer}{fates[receipt.worker]}"

@@ -1,0 +1,124 @@
+"""The REST side: start, show, list and cancel hatches, fetch finished files, and say how the gateway is."""
+
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from actors.artifacts import ArtifactStore
+from gateway.capability import Signer
+from gateway.sessions import Beginning, Sessions
+from protocol.commands import HatchRequest, StateName
+from protocol.errors import BadMessage, Invalid
+from protocol.events import SessionItem
+
+OWNER: Final = "local"  # without tokens everybody on this machine is the same person
+PAGE: Final = 50
+MAX_PAGE: Final = 1000
+
+_HATCH: Final = msgspec.json.Decoder(HatchRequest)
+
+
+class _Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    items: list[SessionItem]
+    before: str | None = None
+
+
+class _Accepted(msgspec.Struct, frozen=True):
+    session: str
+    epoch: int
+    existing: bool
+    state: StateName
+
+
+class Rest:
+    """The endpoints over one gateway's sessions, artifacts and signer."""
+
+    def __init__(self, sessions: Sessions, artifacts: ArtifactStore, signer: Signer) -> None:
+        self._sessions = sessions
+        self._artifacts = artifacts
+        self._signer = signer
+
+    def routes(self) -> list[Route]:
+        """All of them, for a Starlette application."""
+        return [
+            Route("/v1/hatches", self.start, methods=["POST"]),
+            Route("/v1/hatches", self.list, methods=["GET"]),
+            Route("/v1/hatches/{session}", self.show, methods=["GET"]),
+            Route("/v1/hatches/{session}", self.cancel, methods=["DELETE"]),
+            Route("/v1/artifacts/{sha256}", self.artifact, methods=["GET"]),
+            Route("/healthz", self.health, methods=["GET"]),
+            Route("/readyz", self.readiness, methods=["GET"]),
+        ]
+
+    async def start(self, request: Request) -> Response:
+        """202 for a new hatch, 200 for the one that the same Idempotency-Key has started."""
+        try:
+            hatch = _HATCH.decode(await request.body())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadMessage(f"the body is no hatch: {error}") from error
+        key = request.headers.get("idempotency-key")
+        if key is not None and not 1 <= len(key) <= 200:
+            raise Invalid("an Idempotency-Key has 1 to 200 characters", field="key")
+        started = await self._sessions.start(OWNER, Beginning(hatch=hatch, key=key))
+        view = started.view
+        answer = _Accepted(view.session, view.epoch, started.existing, view.state)
+        status = 200 if started.existing else 202
+        return _json(answer, status, headers={"Location": f"/v1/hatches/{view.session}"})
+
+    async def list(self, request: Request) -> Response:
+        """A page of sessions, newest first; `states` is comma-separated."""
+        query = request.query_params
+        states = query.get("states")
+        limit = query.get("limit", str(PAGE))
+        if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MAX_PAGE):
+            raise Invalid(f"limit is a number from 1 to {MAX_PAGE}", field="limit")
+        page = await self._sessions.list(
+            OWNER, states=_states(states) if states else None, limit=int(limit), before=query.get("before")
+        )
+        return _json(_Page(page.items, page.before))
+
+    async def show(self, request: Request) -> Response:
+        """The session as a snapshot."""
+        view = await self._sessions.view(OWNER, request.path_params["session"])
+        return _json(view.snapshot(self._signer.sign))
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel; the answer is the state as it then is."""
+        view = await self._sessions.cancel(OWNER, session=request.path_params["session"], reason="asked over HTTP")
+        return _json({"session": view.session, "epoch": view.epoch, "seq": view.seq, "state": view.state}, 202)
+
+    async def artifact(self, request: Request) -> Response:
+        """A finished file, for whoever holds its signed URL."""
+        sha256, query = request.path_params["sha256"], request.query_params
+        self._signer.verify(sha256, query.get("expires", ""), query.get("signature", ""))
+        headers = {
+            "Cache-Control": "private, max-age=31536000, immutable",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        }
+        return FileResponse(self._artifacts.path(sha256), media_type="image/png", headers=headers)
+
+    async def health(self, request: Request) -> Response:
+        """Alive."""
+        return _json({"status": "ok"})
+
+    async def readiness(self, request: Request) -> Response:
+        """Whether new hatches are taken, and by which engines."""
+        draining = self._sessions.draining
+        engines = self._sessions.workshop.engines
+        body = {"status": "draining" if draining else "ok", "engines": engines, "running": self._sessions.running}
+        return _json(body, 503 if draining else 200)
+
+
+def _states(text: str) -> frozenset[StateName]:
+    try:
+        return frozenset(msgspec.convert(text.split(","), list[StateName]))
+    except msgspec.ValidationError as error:
+        raise Invalid(f"states is a comma-separated list of states: {error}", field="states") from error
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers=headers, media_type="application/json")

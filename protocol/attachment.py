@@ -1,0 +1,218 @@
+"""What one client is owed of one session: snapshots, then events in order, then the latest progress and preview."""
+
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from msgspec import UNSET, UnsetType
+
+from protocol.codec import Codec
+from protocol.commands import Id
+from protocol.envelope import Envelope, Kind
+from protocol.events import End, Error, Snapshot
+
+MakeSnapshot = Callable[[str, Id | UnsetType, bool], Envelope]
+"""Session, request id and wish for previews -> a snapshot of all that has been published up to now."""
+
+OWED_BYTES: Final = 64  # what an owed snapshot counts for until it is built, besides its request id
+
+
+class TooSlow(Exception):
+    """Even answers and snapshots alone exceed the bound: this client cannot be waited for."""
+
+
+class Frame:
+    """The envelopes of one frame while they are gathered; `room` is bytes."""
+
+    __slots__ = ("_longest", "_room", "envelopes")
+
+    def __init__(self, room: int, longest: int) -> None:
+        self.envelopes: list[Envelope] = []
+        self._room = room
+        self._longest = longest
+
+    def take(self, envelope: Envelope, size: int) -> bool:
+        """Whether the envelope is in the frame now; the first one always is. Raises TooSlow if it is too long ever."""
+        if size > self._room and self.envelopes:
+            return False
+        if size > self._longest:
+            raise TooSlow(f"a message of {size} bytes, more than {self._longest}")
+        self.envelopes.append(envelope)
+        self._room -= size
+        return True
+
+    def take_from(self, queue: list[Envelope], codec: Codec) -> int:
+        """Move what fits from the front of `queue`; returns its bytes."""
+        moved = size_sum = 0
+        for envelope in queue:
+            size = len(envelope.element(codec))
+            if not self.take(envelope, size):
+                break
+            moved += 1
+            size_sum += size
+        del queue[:moved]
+        return size_sum
+
+
+class Attachment:
+    """One session in one outbox; `bytes` is the encoded size of all that waits.
+
+    `queued` and `throttled` are the outbox's: the attachment waits to be drained, or for its next progress.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_events",
+        "_interval",
+        "_owed",
+        "_preview",
+        "_previews",
+        "_progress",
+        "_progress_at",
+        "bytes",
+        "ended",
+        "queued",
+        "session",
+        "throttled",
+    )
+
+    def __init__(self, session: str, codec: Codec) -> None:
+        self.session = session
+        self.bytes = 0
+        self.ended = False  # the last message of the session has been taken
+        self.queued = False
+        self.throttled = False
+        self._codec = codec
+        self._owed: list[Id | UnsetType] = []
+        self._events: list[Envelope] = []
+        self._progress: Envelope | None = None
+        self._preview: Envelope | None = None
+        self._previews = False
+        self._interval = 0.0
+        self._progress_at = -inf
+
+    @property
+    def due_at(self) -> float | None:
+        """When something of it can be sent: -inf for at once, seconds for progress that waits, None for nothing."""
+        if self._events or self._owed or self._preview is not None:
+            return -inf
+        return None if self._progress is None else self._progress_at
+
+    def wish(self, max_hz: float | None, previews: bool) -> None:
+        """How much of progress and previews the client wants."""
+        self._interval = 1 / max_hz if max_hz else 0.0
+        self._progress_at = -inf
+        self._previews = previews
+        if not previews:
+            self.drop_preview()
+
+    def offer(self, envelope: Envelope) -> bool:
+        """Owe an event, unless a snapshot is owed that will include it; whether it was taken up."""
+        if self._owed:
+            return False
+        match envelope.kind:
+            case Kind.PROGRESS:
+                self.drop_progress()
+                self._progress = envelope
+            case Kind.PREVIEW if not self._previews:
+                return False
+            case Kind.PREVIEW:
+                self.drop_preview()
+                self._preview = envelope
+            case _:
+                self._append(envelope)
+                return True
+        self.bytes += len(envelope.element(self._codec))
+        return True
+
+    def _append(self, envelope: Envelope) -> None:
+        events = self._events
+        if envelope.kind is Kind.RELIABLE:
+            if isinstance(envelope.messages[-1], End):
+                self.drop_progress()
+                self.drop_preview()
+        elif events and (joined := events[-1].joined(envelope)) is not None:
+            self.bytes -= len(events[-1].element(self._codec))
+            events.pop()
+            envelope = joined
+        events.append(envelope)
+        self.bytes += len(envelope.element(self._codec))
+
+    def owe(self, request_id: Id | UnsetType) -> None:
+        """Replace all that waits by a snapshot: one for each request id, which also serves where none was asked for."""
+        self.drop_progress()
+        self.drop_preview()
+        dropped, self._events = self._events, []
+        for envelope in dropped:
+            self.bytes -= len(envelope.element(self._codec))
+            if isinstance(built := envelope.messages[-1], Snapshot | Error):
+                self._owe(built.id)
+        self._owe(request_id)
+
+    def answer(self, make_snapshot: MakeSnapshot) -> list[Envelope]:
+        """Drop all that waits but the snapshots that answer requests, which are returned."""
+        self.owe(UNSET)
+        requests = [self._settle() for _ in range(len(self._owed))]
+        return [make_snapshot(self.session, id_, self._previews) for id_ in requests if id_ is not UNSET]
+
+    def drop_progress(self) -> None:
+        """Forget the progress that waits."""
+        if self._progress is not None:
+            self.bytes -= len(self._progress.element(self._codec))
+            self._progress = None
+
+    def drop_preview(self) -> None:
+        """Forget the preview that waits."""
+        if self._preview is not None:
+            self.bytes -= len(self._preview.element(self._codec))
+            self._preview = None
+
+    def take(self, frame: Frame, now: float, make_snapshot: MakeSnapshot) -> bool:
+        """Move what is due at `now` seconds into the frame; whether all of it fitted. Raises TooSlow."""
+        while self._events or self._owed:
+            if not self._events:
+                self._events.append(make_snapshot(self.session, self._settle(), self._previews))
+                self.bytes += len(self._events[0].element(self._codec))
+            last = self._events[-1].messages[-1]
+            self.bytes -= frame.take_from(self._events, self._codec)
+            if self._events:
+                return False
+            self.ended = isinstance(last, End | Error) or (isinstance(last, Snapshot) and last.end is not UNSET)
+        return self._take_progress(frame, now) and self._take_preview(frame)
+
+    def _take_progress(self, frame: Frame, now: float) -> bool:
+        progress = self._progress
+        if progress is None or self._progress_at > now:
+            return True
+        if not frame.take(progress, len(progress.element(self._codec))):
+            return False
+        self.drop_progress()
+        if self._interval:
+            self._progress_at = now + self._interval
+        return True
+
+    def _take_preview(self, frame: Frame) -> bool:
+        preview = self._preview
+        if preview is None:
+            return True
+        if not frame.take(preview, len(preview.element(self._codec))):
+            return False
+        self.drop_preview()
+        return True
+
+    def _owe(self, request_id: Id | UnsetType) -> None:
+        if request_id is UNSET and self._owed:
+            return
+        if self._owed == [UNSET]:
+            self._settle()
+        self._owed.append(request_id)
+        self.bytes += _owed_bytes(request_id)
+
+    def _settle(self) -> Id | UnsetType:
+        request_id = self._owed.pop(0)
+        self.bytes -= _owed_bytes(request_id)
+        return request_id
+
+
+def _owed_bytes(request_id: Id | UnsetType) -> int:
+    return OWED_BYTES + (len(request_id) if isinstance(request_id, str) else 0)

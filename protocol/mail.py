@@ -1,0 +1,138 @@
+"""What actors say to each other and to their session: one union; `PersonaWritten` is also the mflux actor's job."""
+
+import msgspec
+
+from protocol.events import Basis, LlmFate, Stage, WorkerFate
+from protocol.persona import Persona
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The base of all mail."""
+
+
+class LlmQueued(Mail, frozen=True, kw_only=True):
+    """The LLM actor waits for a slot; `position` counts from 1."""
+
+    position: int
+
+
+class WritingBegan(Mail, frozen=True, kw_only=True):
+    """The LLM actor holds a slot and has asked its engine."""
+
+
+class PromptAdvanced(Mail, frozen=True, kw_only=True):
+    """The share of the prompt that the engine says it has read, 0 to 1; nothing of the persona is written yet."""
+
+    fraction: float
+
+
+class TextGrew(Mail, frozen=True, kw_only=True):
+    """The string at `path` (JSON Pointer into the persona) grew by `delta`."""
+
+    path: str
+    delta: str
+
+
+class ThoughtGrew(Mail, frozen=True, kw_only=True):
+    """The model reasons aloud, outside the persona."""
+
+    delta: str
+
+
+class WritingAdvanced(Mail, frozen=True, kw_only=True):
+    """The share of the persona that is written, 0 to 1; `eta_s` is [p50, p90] seconds."""
+
+    fraction: float
+    basis: Basis
+    eta_s: tuple[float, float] | None = None
+
+
+class PersonaWritten(Mail, frozen=True, kw_only=True):
+    """The persona is complete and valid: the last word of the LLM actor, and the mflux actor's job."""
+
+    persona: Persona
+
+
+class PersonaRejected(Mail, frozen=True, kw_only=True):
+    """What was written is not a valid persona and is taken back; the model is asked to repair it."""
+
+    reason: str
+
+
+class LlmLeft(Mail, frozen=True, kw_only=True):
+    """The LLM connection is closed (or there was none): said before the LLM actor ends, however it ends."""
+
+    fate: LlmFate
+
+
+class RenderQueued(Mail, frozen=True, kw_only=True):
+    """The mflux actor waits for a slot; `position` counts from 1, `eta_s` is [p50, p90] seconds."""
+
+    position: int
+    eta_s: tuple[float, float] | None = None
+
+
+class DrawingBegan(Mail, frozen=True, kw_only=True):
+    """The mflux actor holds a slot and starts its engine, which was asked for `steps`."""
+
+    steps: int
+
+
+class RenderStaged(Mail, frozen=True, kw_only=True):
+    """The engine entered or advanced in a stage other than the steps; `fraction` (0 to 1) of that stage if known."""
+
+    stage: Stage
+    basis: Basis
+    message: str
+    fraction: float | None = None
+
+
+class StepFinished(Mail, frozen=True, kw_only=True):
+    """The engine said that `step` of `steps` is done; `step_s` is the latest duration of one step in seconds."""
+
+    step: int
+    steps: int
+    step_s: float | None = None
+    eta_s: tuple[float, float] | None = None
+
+
+class PreviewTaken(Mail, frozen=True, kw_only=True):
+    """An unfinished picture, encoded as `mime`."""
+
+    step: int
+    mime: str
+    width: int
+    height: int
+    data: bytes
+
+
+class PictureStored(Mail, frozen=True, kw_only=True):
+    """The finished picture decodes, has the right size and lies in the artifact store under its SHA-256."""
+
+    sha256: str
+    bytes: int
+    mime: str
+    width: int
+    height: int
+
+
+class WorkerLeft(Mail, frozen=True, kw_only=True):
+    """What became of the image engine's process: said before its slot is free."""
+
+    fate: WorkerFate
+    exit_code: int | None = None
+
+
+LlmMail = (
+    LlmQueued
+    | WritingBegan
+    | PromptAdvanced
+    | TextGrew
+    | ThoughtGrew
+    | WritingAdvanced
+    | PersonaWritten
+    | PersonaRejected
+    | LlmLeft
+)
+RenderMail = RenderQueued | DrawingBegan | RenderStaged | StepFinished | PreviewTaken | PictureStored | WorkerLeft
+AnyMail = LlmMail | RenderMail

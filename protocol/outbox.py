@@ -1,0 +1,240 @@
+"""What one client is still owed: every reliable event in order, the latest of what ages, and a snapshot when it lags.
+
+A client that reads slowly sees fewer and fresher progress events and longer text deltas, never a gap; the bytes that
+wait for it are bounded, and what no longer fits is replaced by a snapshot of the session as it then is.
+"""
+
+import heapq
+from collections.abc import KeysView
+from math import inf
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from protocol.attachment import OWED_BYTES, Attachment, Frame, MakeSnapshot, TooSlow
+from protocol.codec import Codec
+from protocol.commands import Id
+from protocol.envelope import Envelope, Kind
+
+__all__ = ["MakeSnapshot", "Outbox", "OutboxLimits", "TooSlow"]
+
+
+class OutboxLimits(msgspec.Struct, frozen=True):
+    """Bytes that may wait for one client, and bytes of messages in one frame (a longer message has its own)."""
+
+    max_bytes: int = 1 << 20
+    frame_bytes: int = 64 << 10
+
+
+class Outbox:
+    """One client's outbox; `bytes` is the encoded size of all that waits in it.
+
+    `make_snapshot` is called when a snapshot is sent. The session is detached once its last message has been drained:
+    an `end`, a snapshot that has one, or an `error` in place of a snapshot. Once `too_slow`, because even answers and
+    snapshots alone exceed the bound, it is empty and stays so, and `drain` raises TooSlow. What waits is kept in lists
+    rather than deques: an idle outbox should be small.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_attached",
+        "_make_snapshot",
+        "_ready",
+        "_throttled",
+        "_urgent",
+        "bytes",
+        "codec",
+        "limits",
+        "too_slow",
+    )
+
+    def __init__(self, codec: Codec, limits: OutboxLimits, make_snapshot: MakeSnapshot) -> None:
+        self.codec = codec
+        self.limits = limits
+        self.bytes = 0
+        self.too_slow = False
+        self._make_snapshot = make_snapshot
+        self._attached: dict[str, Attachment] = {}
+        self._answers: list[Envelope] = []
+        self._ready: list[Attachment] = []
+        self._throttled: list[tuple[float, str]] = []  # a heap of sessions whose progress waits for its time
+        self._urgent = False
+
+    @property
+    def sessions(self) -> KeysView[str]:
+        """The sessions attached."""
+        return self._attached.keys()
+
+    @property
+    def urgent(self) -> bool:
+        """Whether something waits that should not wait for a tick: an answer, a reliable event or a snapshot."""
+        return self.too_slow or (self._urgent and bool(self._answers or self._ready))
+
+    def attached(self, session: str) -> bool:
+        """Whether events of this session are delivered."""
+        return session in self._attached
+
+    def attach(
+        self,
+        session: str,
+        *,
+        max_hz: float | None = None,
+        previews: bool = False,
+        owe_snapshot: bool,
+        request_id: Id | UnsetType = UNSET,
+    ) -> None:
+        """Deliver this session's events from now on, after a snapshot if one is owed; again to change the wishes."""
+        if self.too_slow:
+            return
+        attachment = self._attached.get(session)
+        if attachment is None:
+            attachment = self._attached[session] = Attachment(session, self.codec)
+        before = attachment.bytes
+        attachment.wish(max_hz, previews)
+        if owe_snapshot:
+            attachment.owe(request_id)
+            self._urgent = True
+        self._changed(attachment, before)
+
+    def detach(self, session: str) -> None:
+        """Deliver nothing more of this session but the snapshots that were asked for by id."""
+        attachment = self._attached.get(session)
+        if attachment is None:
+            return
+        self.bytes -= attachment.bytes
+        self._remove(attachment)
+        if attachment.queued:
+            self._ready.remove(attachment)
+        for answer in attachment.answer(self._make_snapshot):
+            self.say(answer)
+
+    def reset(self, session: str) -> None:
+        """A new epoch: what was pending of this session is taken back, and a snapshot is owed."""
+        attachment = self._attached.get(session)
+        if attachment is not None:
+            before = attachment.bytes
+            attachment.owe(UNSET)
+            self._urgent = True
+            self._changed(attachment, before)
+
+    def say(self, envelope: Envelope) -> None:
+        """Owe an answer or a notice, which is never dropped and goes ahead of all events."""
+        if self.too_slow:
+            return
+        self._answers.append(envelope)
+        self.bytes += len(envelope.element(self.codec))
+        self._urgent = True
+        self._check_bound()
+
+    def offer(self, envelope: Envelope) -> None:
+        """Owe an event of a session, if that is attached and no snapshot is owed that will include it."""
+        attachment = self._attached.get(envelope.session or "")
+        if attachment is None:
+            return
+        before = attachment.bytes
+        if attachment.offer(envelope):
+            if envelope.kind is Kind.RELIABLE:
+                self._urgent = True
+            self._changed(attachment, before)
+
+    def due(self, now: float) -> float | None:
+        """When something can be sent: `now`, a later time in seconds (throttled progress), None if nothing is owed."""
+        if self._answers or self._ready or self.too_slow:
+            return now
+        while self._throttled:
+            when, session = self._throttled[0]
+            attachment = self._attached[session]
+            if attachment.due_at is not None:
+                return max(now, when)
+            heapq.heappop(self._throttled)
+            attachment.throttled = False
+        return None
+
+    def drain(self, now: float) -> list[Envelope]:
+        """Take what fits into one frame, in order; empty if nothing is due at `now` seconds. Raises TooSlow."""
+        if self.too_slow:
+            raise TooSlow("more waits for this client than its outbox may hold")
+        while self._throttled and self._throttled[0][0] <= now:
+            attachment = self._attached[heapq.heappop(self._throttled)[1]]
+            attachment.throttled = False
+            self._queue(attachment)
+        frame = Frame(self.limits.frame_bytes, self.limits.max_bytes)
+        try:
+            self.bytes -= frame.take_from(self._answers, self.codec)
+            if not self._answers:
+                self._drain_sessions(frame, now)
+        except TooSlow:
+            self._give_up()
+            raise
+        self._urgent = self._urgent and bool(self._answers or self._ready)
+        return frame.envelopes
+
+    def _drain_sessions(self, frame: Frame, now: float) -> None:
+        """Take from one session after the other; the one that did not fit goes last, so that none starves another."""
+        ready, self._ready = self._ready, []
+        for position, attachment in enumerate(ready):
+            before = attachment.bytes
+            complete = attachment.take(frame, now, self._make_snapshot)
+            self.bytes += attachment.bytes - before
+            if not complete:
+                self._ready = [*ready[position + 1 :], attachment]
+                return
+            attachment.queued = False
+            if attachment.ended:
+                self._remove(attachment)
+            else:
+                self._schedule(attachment)
+
+    def _changed(self, attachment: Attachment, before: int) -> None:
+        self.bytes += attachment.bytes - before
+        self._schedule(attachment)
+        self._check_bound()
+
+    def _schedule(self, attachment: Attachment) -> None:
+        when = attachment.due_at
+        if when == -inf:
+            self._queue(attachment)
+        elif when is not None and not attachment.queued and not attachment.throttled:
+            attachment.throttled = True
+            heapq.heappush(self._throttled, (when, attachment.session))
+
+    def _queue(self, attachment: Attachment) -> None:
+        if not attachment.queued:
+            attachment.queued = True
+            self._ready.append(attachment)
+
+    def _remove(self, attachment: Attachment) -> None:
+        del self._attached[attachment.session]
+        if attachment.throttled:
+            self._throttled = [entry for entry in self._throttled if entry[1] != attachment.session]
+            heapq.heapify(self._throttled)
+
+    def _check_bound(self) -> None:
+        if self.bytes > self.limits.max_bytes:
+            self._shed()
+
+    def _shed(self) -> None:
+        """Make room: without previews, without progress, then with snapshots for the sessions that hold most."""
+        attachments = self._attached.values()
+        for drop in (Attachment.drop_preview, Attachment.drop_progress):
+            for attachment in attachments:
+                before = attachment.bytes
+                drop(attachment)
+                self.bytes += attachment.bytes - before
+            if self.bytes <= self.limits.max_bytes:
+                return
+        for attachment in sorted(attachments, key=lambda attachment: attachment.bytes, reverse=True):
+            before = attachment.bytes
+            if before <= OWED_BYTES or self.bytes <= self.limits.max_bytes // 2:  # half: not to search again soon
+                break
+            attachment.owe(UNSET)
+            self._urgent = True
+            self.bytes += attachment.bytes - before
+        if self.bytes > self.limits.max_bytes:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.too_slow = True
+        self.bytes = 0
+        for queue in (self._answers, self._ready, self._throttled, self._attached):
+            queue.clear()

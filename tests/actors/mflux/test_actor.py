@@ -1,0 +1,127 @@
+"""The mflux actor: no slot before there is a persona, no picture announced before its slot is free."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from actors.mailbox import Mailbox
+from actors.mflux.actor import RenderOrder, run_mflux_actor
+from actors.slots import Slots
+from protocol.commands import ImageOptions
+from protocol.errors import ImageFailed
+from protocol.mail import (
+    DrawingBegan,
+    PersonaWritten,
+    PictureStored,
+    RenderMail,
+    RenderQueued,
+    StepFinished,
+    WorkerLeft,
+)
+from tests.helpers.fakes import PERSONA, PICTURE, ScriptedPainter
+
+WRITTEN = PersonaWritten(persona=PERSONA)
+
+
+class Studio:
+    """One actor's surroundings, and what it tells."""
+
+    def __init__(self, painter: ScriptedPainter, capacity: int = 1) -> None:
+        self.painter = painter
+        self.slots = Slots(capacity)
+        self.mailbox: Mailbox[PersonaWritten] = Mailbox(1)
+        self.letters: list[RenderMail] = []
+        self.held_when: dict[type[RenderMail], int] = {}
+
+    async def tell(self, letter: RenderMail) -> None:
+        self.letters.append(letter)
+        self.held_when[type(letter)] = self.slots.held
+
+    async def run(self, image: ImageOptions = ImageOptions()) -> None:  # noqa: B008 - frozen
+        order = RenderOrder(session="s1", owner="ann", image=image, seed=42)
+        await run_mflux_actor(order, mailbox=self.mailbox, engine=self.painter, slots=self.slots, tell=self.tell)
+
+
+@asynccontextmanager
+async def occupied(slots: Slots) -> AsyncIterator[None]:
+    async def ignore(position: int) -> None:
+        pass
+
+    async with slots.hold("bob", ignore):
+        yield
+
+
+async def test_it_draws_what_was_written(autojump_clock: trio.testing.MockClock) -> None:
+    studio = Studio(ScriptedPainter())
+    studio.mailbox.post(WRITTEN)
+    await studio.run()
+    assert studio.letters == [
+        DrawingBegan(steps=2),
+        StepFinished(step=1, steps=2),
+        StepFinished(step=2, steps=2),
+        WorkerLeft(fate="exited", exit_code=0),
+        PICTURE,
+    ]
+    (job,) = studio.painter.jobs
+    assert (job.session, job.persona, job.image, job.seed) == ("s1", PERSONA, ImageOptions(), 42)
+    assert studio.held_when[WorkerLeft] == 1, "the worker is gone before the slot is free"
+    assert studio.held_when[PictureStored] == 0
+
+
+async def test_it_takes_no_slot_while_the_persona_is_written(autojump_clock: trio.testing.MockClock) -> None:
+    studio = Studio(ScriptedPainter())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(studio.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (studio.slots.held, studio.letters) == (0, [])
+        studio.mailbox.post(WRITTEN)
+    assert studio.letters[-1] == PICTURE
+
+
+async def test_it_tells_its_place_in_line(autojump_clock: trio.testing.MockClock) -> None:
+    studio = Studio(ScriptedPainter())
+    studio.mailbox.post(WRITTEN)
+    async with trio.open_nursery() as nursery, occupied(studio.slots):
+        nursery.start_soon(studio.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert studio.letters == [RenderQueued(position=1)]
+        assert studio.painter.jobs == []
+    assert studio.letters[1] == DrawingBegan(steps=2)
+
+
+async def test_a_failure_frees_the_slot(autojump_clock: trio.testing.MockClock) -> None:
+    studio = Studio(ScriptedPainter(ImageFailed("broken")))
+    studio.mailbox.post(WRITTEN)
+    with pytest.raises(ImageFailed, match="broken"):
+        await studio.run()
+    assert studio.letters[-1] == WorkerLeft(fate="exited", exit_code=0)
+    assert (studio.slots.held, studio.slots.quarantined) == (0, 0)
+
+
+async def test_a_cancel_frees_the_slot_after_the_farewell(autojump_clock: trio.testing.MockClock) -> None:
+    studio = Studio(ScriptedPainter())
+    studio.mailbox.post(WRITTEN)
+    with trio.move_on_after(1.5):
+        await studio.run()
+    assert studio.letters[-1] == WorkerLeft(fate="exited", exit_code=0)
+    assert studio.held_when[WorkerLeft] == 1
+    assert studio.slots.held == 0
+
+
+async def test_a_stuck_worker_keeps_its_slot_for_ever(autojump_clock: trio.testing.MockClock) -> None:
+    studio = Studio(ScriptedPainter(), capacity=2)
+    studio.painter.farewell = WorkerLeft(fate="stuck")
+    studio.mailbox.post(WRITTEN)
+    with trio.move_on_after(1.5):
+        await studio.run()
+    assert (studio.slots.held, studio.slots.quarantined) == (0, 1)
+
+
+async def test_the_steps_asked_for_are_announced(autojump_clock: trio.testing.MockClock) -> None:
+    studio = Studio(ScriptedPainter())
+    studio.mailbox.post(WRITTEN)
+    await studio.run(ImageOptions(steps=9))
+    assert studio.letters[0] == DrawingBegan(steps=9)

@@ -1,0 +1,325 @@
+"""The one-shot engine with real children: small scripts that play an image command, honest ones and others."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from actors.artifacts import ArtifactStore
+from actors.mflux.engine import RenderJob
+from actors.mflux.oneshot import OneShotEngine, Program, child_environment, demo_program
+from protocol.commands import ImageOptions
+from protocol.errors import ImageFailed, ImageUnavailable, Invalid
+from protocol.mail import RenderMail, RenderStaged, StepFinished, WorkerLeft
+from protocol.persona import Persona
+from tests.helpers.fakes import PERSONA, png
+
+PRELUDE = """
+import json, os, signal, sys, time
+from pathlib import Path
+
+outside = Path(__file__).parent  # where the test can look, other than in the job's own directory
+args = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+png = (outside / "png").read_bytes()
+
+def bar(done, total):
+    print(f"\\r{100 * done // total:3d}%|#         | {done}/{total} [00:01<00:01,  1.00s/it]", end="", flush=True)
+
+"""
+SAVE = "Path(args['--output']).write_bytes(png)\n"
+SMALL = ImageOptions(width=64, height=32)
+
+
+class Told:
+    """What an engine tells, and an event at its first step."""
+
+    def __init__(self) -> None:
+        self.letters: list[RenderMail] = []
+        self.stepped = trio.Event()
+
+    async def __call__(self, letter: RenderMail) -> None:
+        await trio.lowlevel.checkpoint()
+        self.letters.append(letter)
+        if isinstance(letter, StepFinished):
+            self.stepped.set()
+
+    @property
+    def farewells(self) -> list[WorkerLeft]:
+        return [letter for letter in self.letters if isinstance(letter, WorkerLeft)]
+
+
+class Easel:
+    """An engine whose command is a script of the test."""
+
+    def __init__(self, directory: Path) -> None:
+        self.outside = directory
+        self.jobs = directory / "jobs"
+        self.artifacts = ArtifactStore(directory / "artifacts")
+        self.told = Told()
+        (directory / "png").write_bytes(png())
+
+    def engine(self, script: str, **program: bool) -> OneShotEngine:
+        path = self.outside / "toy.py"
+        path.write_text(PRELUDE + script)
+        toy = Program(name="toy", argv=(sys.executable, "-S", str(path)), takes_persona=program.get("persona", False))
+        return OneShotEngine(toy, artifacts=self.artifacts, jobs=self.jobs, environ=os.environ)
+
+    def job(self, image: ImageOptions = SMALL, persona: Persona = PERSONA) -> RenderJob:
+        return RenderJob(session="s1", persona=persona, image=image, seed=42)
+
+    async def failure(self, script: str, image: ImageOptions = SMALL) -> ImageFailed:
+        """The one with which the script's picture fails; nothing of the job is left."""
+        with pytest.raises(ImageFailed) as failed:
+            await self.engine(script).draw(self.job(image), self.told)
+        assert os.listdir(self.jobs) == []
+        assert len(self.told.farewells) == 1
+        return failed.value
+
+    def seen(self, name: str) -> bytes:
+        return (self.outside / name).read_bytes()
+
+
+@pytest.fixture
+def easel(tmp_path: Path) -> Easel:
+    return Easel(tmp_path)
+
+
+async def test_a_picture_is_drawn_and_stored(easel: Easel) -> None:
+    engine = easel.engine("print('Loading')\nfor n in range(3): bar(n, 2)\nprint()\n" + SAVE)
+    stored = await engine.draw(easel.job(), easel.told)
+    assert easel.artifacts.path(stored.sha256).read_bytes() == png()
+    assert (stored.width, stored.height) == (64, 32)
+    steps = [letter for letter in easel.told.letters if isinstance(letter, StepFinished)]
+    assert (steps[-1].step, steps[-1].steps) == (2, 2)
+    assert easel.told.letters[-2:] == [
+        WorkerLeft(fate="exited", exit_code=0),
+        RenderStaged(stage="saving", basis="indeterminate", message="Checking the picture"),
+    ]
+    assert os.listdir(easel.jobs) == []
+
+
+async def test_the_flags_are_mfluxs(easel: Easel) -> None:
+    engine = easel.engine("(outside / 'args').write_text(json.dumps(sys.argv[1:]))\n" + SAVE)
+    await engine.draw(easel.job(ImageOptions(steps=7, width=64, height=32)), easel.told)
+    argv = json.loads(easel.seen("args"))
+    assert argv == [
+        *("--prompt-file", "prompt.txt", "--output", "picture.png", "--seed", "42"),
+        *("--steps", "7", "--width", "64", "--height", "32"),
+    ]
+
+
+async def test_what_was_not_asked_for_is_left_to_the_command(easel: Easel) -> None:
+    engine = easel.engine("(outside / 'args').write_text(json.dumps(args))\n" + SAVE)
+    await engine.draw(easel.job(ImageOptions()), easel.told)
+    assert set(json.loads(easel.seen("args"))) == {"--prompt-file", "--output", "--seed"}
+
+
+async def test_an_exit_code_that_lies_is_not_believed(easel: Easel) -> None:
+    stored = await easel.engine(SAVE + "sys.exit(1)").draw(easel.job(), easel.told)
+    assert stored.bytes == len(png())
+    assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=1)]
+
+
+async def test_a_command_that_has_closed_its_terminal_is_waited_for(easel: Easel) -> None:
+    stored = await easel.engine("os.closerange(0, 3)\ntime.sleep(0.3)\n" + SAVE).draw(easel.job(), easel.told)
+    assert stored.bytes == len(png())
+    assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=0)]
+
+
+async def test_exit_0_without_a_picture_is_a_failure(easel: Easel) -> None:
+    error = await easel.failure("print('Stopping image generation at step 3/10')")
+    assert "without leaving a picture" in error.message
+    assert "exited with 0" in error.message
+    assert "Stopping image generation at step 3/10" in error.message
+    assert not error.retryable
+
+
+async def test_a_truncated_picture_is_a_failure(easel: Easel) -> None:
+    error = await easel.failure("Path(args['--output']).write_bytes(png[:-20])")
+    assert "damaged" in error.message
+    assert "said nothing" in error.message
+
+
+async def test_a_picture_of_another_size_is_a_failure(easel: Easel) -> None:
+    error = await easel.failure(SAVE, ImageOptions(width=128, height=128))
+    assert "64x32 pixels, not 128x128" in error.message
+
+
+async def test_a_usage_error_is_quoted(easel: Easel) -> None:
+    error = await easel.failure(
+        "print('an early line')\nfor n in range(9): print('line', n)\nsys.exit('toy: error: unrecognized: --seed')"
+    )
+    assert "toy exited with 1" in error.message
+    assert error.message.endswith("line 8\ntoy: error: unrecognized: --seed")
+    assert "early" not in error.message, "the last lines are enough"
+
+
+async def test_a_killed_command_may_be_tried_again(easel: Easel) -> None:
+    error = await easel.failure("bar(1, 4)\nos.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)")
+    assert error.retryable
+    assert "killed by signal 9" in error.message
+    assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=-9)]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["--help", "-", "$(touch x); `id` & 'a' \"b\"", "two\nlines\n", "\u2028 \x85 🦉 é", "%s {0} \\n", " padded "],
+)
+async def test_any_prompt_arrives_as_it_is_and_by_file_only(easel: Easel, prompt: str) -> None:
+    engine = easel.engine(
+        "(outside / 'prompt').write_bytes(Path(args['--prompt-file']).read_bytes())\n"
+        "(outside / 'args').write_text(json.dumps(sys.argv[1:]))\n" + SAVE
+    )
+    persona = msgspec.structs.replace(PERSONA, avatar_prompt=prompt)
+    await engine.draw(easel.job(persona=persona), easel.told)
+    assert easel.seen("prompt").decode() == prompt
+    assert prompt not in json.loads(easel.seen("args"))
+
+
+async def test_a_command_that_knows_personas_gets_the_whole_one(easel: Easel) -> None:
+    script = "(outside / 'persona').write_bytes(Path(args['--persona-file']).read_bytes())\n" + SAVE
+    await easel.engine(script, persona=True).draw(easel.job(), easel.told)
+    assert msgspec.json.decode(easel.seen("persona"), type=Persona) == PERSONA
+
+
+async def test_the_child_sees_a_whitelisted_environment(easel: Easel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HATCHERY_TOKEN", "secret")
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    engine = easel.engine("(outside / 'env').write_text(json.dumps(dict(os.environ)))\n" + SAVE)
+    await engine.draw(easel.job(), easel.told)
+    env = json.loads(easel.seen("env"))
+    assert not {"HATCHERY_TOKEN", "OPENAI_API_KEY", "PYTHONPATH", "TQDM_DISABLE"} & set(env)
+    assert (env["HF_HUB_OFFLINE"], env["PATH"]) == ("1", os.environ["PATH"])
+    assert (env["TQDM_MININTERVAL"], env["TERM"]) == ("0", "xterm-256color")
+
+
+def test_an_environment_without_a_path_gets_the_systems() -> None:
+    assert child_environment({"HOME": "/home/ann", "SECRET": "x"}) == {
+        "HOME": "/home/ann",
+        "PATH": os.defpath,
+        "TERM": "xterm-256color",
+        "TQDM_MININTERVAL": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+async def test_the_child_has_a_terminal_and_a_directory_of_its_own(easel: Easel) -> None:
+    engine = easel.engine(
+        "names = sorted(os.listdir())\n"
+        "seen = [os.isatty(0) and os.isatty(1) and os.isatty(2), os.getcwd(), names]\n"
+        "(outside / 'seen').write_text(json.dumps(seen))\n" + SAVE
+    )
+    await engine.draw(easel.job(), easel.told)
+    terminal, directory, names = json.loads(easel.seen("seen"))
+    assert terminal
+    assert Path(directory).parent == easel.jobs.resolve()
+    assert names == ["prompt.txt"]
+
+
+async def test_a_cancel_in_mid_run_leaves_no_process_and_no_directory(easel: Easel) -> None:
+    engine = easel.engine(
+        "(outside / 'pid').write_text(str(os.getpid()))\nbar(1, 4)\n"
+        "Path('half.png').write_bytes(png[:20])\ntime.sleep(60)"
+    )
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.draw, easel.job(), easel.told)
+            await easel.told.stepped.wait()
+            cancelled_at = trio.current_time()
+            nursery.cancel_scope.cancel()
+    assert trio.current_time() - cancelled_at < 0.5
+    assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=-signal.SIGTERM)]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(easel.seen("pid")), 0)
+    assert os.listdir(easel.jobs) == []
+
+
+async def test_a_child_that_will_not_listen_is_killed_before_the_farewell(easel: Easel) -> None:
+    engine = easel.engine(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(outside / 'pid').write_text(str(os.getpid()))\n"
+        "bar(1, 4)\ntime.sleep(60)"
+    )
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.draw, easel.job(), easel.told)
+            await easel.told.stepped.wait()
+            nursery.cancel_scope.cancel()
+    assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=-signal.SIGKILL)]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(easel.seen("pid")), 0)
+
+
+@pytest.mark.parametrize("checkpoints", range(12))
+async def test_a_cancel_at_any_moment_of_the_beginning_leaves_nothing(easel: Easel, checkpoints: int) -> None:
+    engine = easel.engine("time.sleep(60)")
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.draw, easel.job(), easel.told)
+            for _ in range(checkpoints):
+                await trio.sleep(0.002)
+            nursery.cancel_scope.cancel()
+    assert not easel.jobs.exists() or os.listdir(easel.jobs) == []
+    assert len(easel.told.farewells) <= 1
+
+
+async def test_a_command_that_is_not_there(easel: Easel) -> None:
+    program = Program(name="toy", argv=("no-such-command",))
+    engine = OneShotEngine(program, artifacts=easel.artifacts, jobs=easel.jobs, environ=os.environ)
+    with pytest.raises(ImageUnavailable, match="no-such-command"):
+        await engine.draw(easel.job(), easel.told)
+    assert easel.told.letters == [], "no worker, no farewell"
+    assert os.listdir(easel.jobs) == []
+
+
+async def test_a_disk_without_room_for_jobs(easel: Easel) -> None:
+    easel.jobs.write_text("a file in the way")
+    with pytest.raises(ImageUnavailable, match="cannot be written"):
+        await easel.engine(SAVE).draw(easel.job(), easel.told)
+
+
+async def test_a_disk_without_room_for_pictures(easel: Easel) -> None:
+    (easel.outside / "artifacts").write_text("a file in the way")
+    with pytest.raises(ImageUnavailable, match="cannot be written"):
+        await easel.engine(SAVE).draw(easel.job(), easel.told)
+    assert os.listdir(easel.jobs) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "field"),
+    [
+        (ImageOptions(model="x"), "model"),
+        (ImageOptions(guidance=0.0), "guidance"),
+        (ImageOptions(lora=[]), "lora"),
+        (ImageOptions(negative_prompt=""), "negative_prompt"),
+        (ImageOptions(input="u1"), "input"),
+        (ImageOptions(width=100), "width"),
+        (ImageOptions(height=31), "height"),
+    ],
+)
+def test_options_that_it_does_not_honour_are_refused(easel: Easel, image: ImageOptions, field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        easel.engine("").check(image)
+    assert refused.value.field == f"hatch.image.{field}"
+
+
+def test_the_options_that_it_honours(easel: Easel) -> None:
+    engine = easel.engine("")
+    engine.check(ImageOptions(steps=3, width=64, height=1024, seed=7))
+    assert engine.planned_steps(ImageOptions(steps=3)) == 3
+    assert engine.planned_steps(ImageOptions()) == 0, "only the command knows"
+
+
+async def test_the_demo_renderer_is_a_command_like_any_other(easel: Easel) -> None:
+    engine = OneShotEngine(demo_program(), artifacts=easel.artifacts, jobs=easel.jobs, environ=os.environ)
+    stored = await engine.draw(easel.job(ImageOptions(steps=2, width=64, height=64)), easel.told)
+    assert (stored.width, stored.height) == (64, 64)
+    assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=0)]
+    assert StepFinished in {type(letter) for letter in easel.told.letters}

@@ -1,0 +1,153 @@
+"""What every request must pass, against a real gateway."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.app import create_app
+from gateway.origin import OriginPolicy
+from tests.helpers.gateways import running_gateway
+from tests.helpers.problems import check_problem
+
+ALLOWED = "https://studio.example"
+JSON = {"Content-Type": "application/json"}
+HATCH = b'{"prompt": "an owl"}'
+
+
+@asynccontextmanager
+async def _http(data: Path, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    async with (
+        running_gateway(data, **settings) as gateway,
+        httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as http,
+    ):
+        yield http
+
+
+async def test_what_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    async with _http(tmp_path) as http:
+        for path in ("/nothing", "/v1/hatches/unknown", "/v1/artifacts", "/v1/%00", "/v1/hatches/a%2Fb"):
+            check_problem(await http.get(path), 404, "not_found")
+        refused = await http.put("/healthz", json={})
+        check_problem(refused, 405, "bad_message")
+        assert set(re.split(", *", refused.headers["allow"])) == {"GET", "HEAD"}
+
+
+async def test_head_is_get_without_a_body(tmp_path: Path) -> None:
+    async with _http(tmp_path) as http:
+        for path in ("/healthz", "/v1/hatches", "/nothing"):
+            got, head = await http.get(path), await http.head(path)
+            assert head.status_code == got.status_code
+            assert head.headers["content-length"] == got.headers["content-length"]
+            assert head.content == b""
+
+
+async def test_another_host_is_refused_for_reading_and_changing(tmp_path: Path) -> None:
+    async with _http(tmp_path, server__allowed_origins=[ALLOWED]) as http:
+        port = http.base_url.port
+        for host in ("evil.example", f"evil.example:{port}", "localhost", f"127.0.0.1:{(port or 0) + 1}"):
+            check_problem(await http.get("/healthz", headers={"Host": host}), 400, "bad_message")
+            check_problem(
+                await http.post("/v1/hatches", content=HATCH, headers={**JSON, "Host": host}), 400, "bad_message"
+            )
+            preflight = {"Host": host, "Origin": ALLOWED, "Access-Control-Request-Method": "POST"}
+            check_problem(await http.options("/v1/hatches", headers=preflight), 400, "bad_message")
+        assert (await http.get("/healthz", headers={"Host": f"LOCALHOST:{port}"})).status_code == 200
+        assert (await http.get("/v1/hatches")).json()["items"] == []
+
+
+async def test_a_public_url_is_served_and_its_pages_may_hatch(tmp_path: Path) -> None:
+    async with _http(tmp_path, server__public_urls=["https://hatch.example"]) as http:
+        headers = {**JSON, "Host": "hatch.example", "Origin": "https://hatch.example"}
+        assert (await http.post("/v1/hatches", content=HATCH, headers=headers)).status_code == 202
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", "https://studio.example:444"])
+async def test_foreign_pages_may_read_health_but_change_nothing(tmp_path: Path, origin: str) -> None:
+    async with _http(tmp_path, server__allowed_origins=[ALLOWED]) as http:
+        headers = {**JSON, "Origin": origin}
+        check_problem(await http.post("/v1/hatches", content=HATCH, headers=headers), 403, "forbidden")
+        check_problem(await http.delete("/v1/hatches/x", headers={"Origin": origin}), 403, "forbidden")
+        assert (await http.get("/v1/hatches")).json()["items"] == []
+        assert "access-control-allow-origin" not in (await http.get("/healthz", headers={"Origin": origin})).headers
+
+
+async def test_own_and_allowed_pages_may_hatch(tmp_path: Path) -> None:
+    async with _http(tmp_path, server__allowed_origins=[ALLOWED]) as http:
+        for origin in (str(http.base_url).rstrip("/"), ALLOWED):
+            answer = await http.post("/v1/hatches", content=HATCH, headers={**JSON, "Origin": origin})
+            assert answer.status_code == 202
+            assert answer.headers.get("access-control-allow-origin") == (ALLOWED if origin == ALLOWED else None)
+            assert "Location" in answer.headers["access-control-expose-headers"]
+
+
+async def test_an_allowed_page_can_read_why_it_was_refused(tmp_path: Path) -> None:
+    async with _http(tmp_path, server__allowed_origins=[ALLOWED]) as http:
+        refused = await http.post("/v1/hatches", content=b"{}", headers={**JSON, "Origin": ALLOWED})
+        assert refused.status_code == 400
+        assert refused.headers["access-control-allow-origin"] == ALLOWED
+
+
+async def test_preflights_are_answered_for_allowed_pages_only(tmp_path: Path) -> None:
+    asked = {
+        "Access-Control-Request-Method": "DELETE",
+        "Access-Control-Request-Headers": "idempotency-key,content-type",
+    }
+    async with _http(tmp_path, server__allowed_origins=[ALLOWED]) as http:
+        yes = await http.options("/v1/hatches/x", headers={**asked, "Origin": ALLOWED})
+        assert yes.status_code == 200
+        assert yes.headers["access-control-allow-origin"] == ALLOWED
+        assert "DELETE" in yes.headers["access-control-allow-methods"]
+        for origin in ("https://evil.example", "null"):
+            no = await http.options("/v1/hatches/x", headers={**asked, "Origin": origin})
+            assert no.status_code == 400
+            assert "access-control-allow-origin" not in no.headers
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"],
+)
+async def test_a_body_that_a_form_could_send_is_refused(tmp_path: Path, content_type: str | None) -> None:
+    async with _http(tmp_path) as http:
+        headers = {} if content_type is None else {"Content-Type": content_type}
+        problem = check_problem(await http.post("/v1/hatches", content=HATCH, headers=headers), 400, "bad_message")
+        assert "application/json" in problem["detail"]
+
+
+async def test_json_may_name_its_charset(tmp_path: Path) -> None:
+    async with _http(tmp_path) as http:
+        headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+        assert (await http.post("/v1/hatches", content=HATCH, headers=headers)).status_code == 202
+
+
+async def test_every_answer_keeps_browsers_from_guessing(tmp_path: Path) -> None:
+    async with _http(tmp_path) as http:
+        for answer in (
+            await http.get("/healthz"),
+            await http.get("/no"),
+            await http.get("/", headers={"Host": "evil"}),
+        ):
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["x-frame-options"] == "DENY"
+
+
+async def test_what_breaks_is_a_problem_without_a_word_about_the_inside() -> None:
+    async def broken(_request: Request) -> Response:
+        raise RuntimeError("the secret is 42")
+
+    policy = OriginPolicy(host="127.0.0.1", port=80, public_urls=[], allowed_origins=[])
+    app = create_app([Route("/", broken)], policy)
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        answer = await http.get("/")
+    check_problem(answer, 500, "internal")
+    assert "42" not in answer.text

@@ -1,0 +1,169 @@
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.config import PREFIX, SECTIONS, Config, ConfigError, load_config
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "hatchery.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_nothing_given_is_the_default() -> None:
+    assert load_config() == Config()
+
+
+def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    file = _file(tmp_path, '[server]\nport = 1\nhost = "127.0.0.1"\nbad_messages = 5\n[wire]\ntick_ms = 7')
+    environ = {"HATCHERY_SERVER_PORT": "2", "HATCHERY_SERVER_HOST": "::1", "PATH": "/bin"}
+    config = load_config(file, environ, {"server.port": 3, "server.data": None})
+    assert (config.server.port, config.server.host, config.server.bad_messages) == (3, "::1", 5)
+    assert config.wire.tick_ms == 7.0
+    assert config.server.data == ""
+
+
+def test_every_setting_can_be_given_in_each_place(tmp_path: Path) -> None:
+    samples: dict[str, dict[str, Any]] = {
+        section: {name: _another(getattr(known(), name)) for name in known.__struct_fields__}
+        for section, known in SECTIONS.items()
+    }
+    wanted = msgspec.convert(samples, Config)
+    toml = "".join(
+        f"[{section}]\n"
+        + "".join(f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values.items())
+        for section, values in samples.items()
+    )
+    environ = {
+        f"{PREFIX}{section}_{name}".upper(): ",".join(value) if isinstance(value, list) else str(value)
+        for section, values in samples.items()
+        for name, value in values.items()
+    }
+    flags = {f"{section}.{name}": value for section, values in samples.items() for name, value in values.items()}
+    assert load_config(_file(tmp_path, toml)) == load_config(None, environ) == load_config(None, {}, flags) == wanted
+
+
+def _another(value: object) -> Any:
+    """Another value of the same type that every setting of it takes."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case float():
+            return value / 2 + 0.125
+        case str():
+            return "127.0.0.2"
+        case _:
+            return ["https://a.example", "http://b.example:8080"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[server]\nport = 99999", "server.port in the file: Expected `int` <= 65535, not 99999"),
+        ("[server]\nport = '80'", "server.port in the file: Expected `int`, got `str`"),
+        ("[wire]\ntick_ms = 0", "wire.tick_ms in the file: Expected `float` > 0.0"),
+        ("[wire]\ntick_ms = nan", "wire.tick_ms in the file"),
+        ("[wire]\ntick_ms = inf", "wire.tick_ms in the file: Expected `float` <= 1000000000.0"),
+        ("[wire]\ndeflate = 1", "wire.deflate in the file: Expected `bool`"),
+        ("[hatch]\nrunning = 0", "hatch.running in the file: Expected `int` >= 1"),
+        ("[sim]\njitter = 1.0", "sim.jitter in the file: Expected `float` < 1.0"),
+        ("[server]\npublic_urls = 'https://a.example'", "server.public_urls in the file: Expected `array`"),
+        ("[server]\nprot = 1", "server.prot in the file is no setting; [server] has host, port"),
+        ("[sever]", "[sever] in the file is no section; there are server, llm, image, hatch, wire, sim"),
+        ("server = 1", "server in the file is a section: write [server]"),
+        ("[server", "is not TOML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_key_and_what_is_allowed(tmp_path: Path, toml: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(_file(tmp_path, toml))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("HATCHERY_SERVER_PORT", "abc", "server.port in the environment: Expected `int`, got `str`, not 'abc'"),
+        ("HATCHERY_SERVER_PORT", "", "server.port in the environment"),
+        ("HATCHERY_SERVER_STOP_S", "inf", "server.stop_s in the environment"),
+        ("HATCHERY_SERVER_PROT", "1", "HATCHERY_SERVER_PROT is no setting"),
+        ("HATCHERY_NOPE", "1", "SECTION one of server, llm, image, hatch, wire, sim"),
+        ("HATCHERY_SERVER_ALLOWED_ORIGINS", "*", "server.allowed_origins in the environment"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {variable: value})
+    assert said in str(caught.value)
+
+
+def test_a_wrong_flag_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"server\.port in the command line: Expected `int` >= 0, not -1"):
+        load_config(None, {}, {"server.port": -1})
+
+
+def test_a_wrong_value_is_found_although_a_later_layer_overrides_it() -> None:
+    with pytest.raises(ConfigError, match=r"server\.port in the environment"):
+        load_config(None, {"HATCHERY_SERVER_PORT": "x"}, {"server.port": 1})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.toml cannot be read: No such file"):
+        load_config(tmp_path / "missing.toml")
+    (tmp_path / "latin1.toml").write_bytes(b'[llm]\nmodel = "\xe9"')
+    with pytest.raises(ConfigError, match=r"latin1\.toml is not TOML"):
+        load_config(tmp_path / "latin1.toml")
+
+
+@pytest.mark.parametrize("spelling", ["true", "1", "True"])
+def test_a_boolean_variable(spelling: str) -> None:
+    assert load_config(None, {"HATCHERY_WIRE_DEFLATE": spelling}).wire.deflate is True
+
+
+def test_a_list_variable_is_separated_by_commas() -> None:
+    config = load_config(None, {"HATCHERY_SERVER_PUBLIC_URLS": " https://a.example ,http://[fd00::1]:81/, "})
+    assert config.server.public_urls == ["https://a.example", "http://[fd00::1]:81/"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["a.example", "", "https://", "ftp://a.example", "https://a.example/path", "https://u@a.example", "http://[::"],
+)
+def test_a_public_url_is_scheme_and_host(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"server\.public_urls in the command line: .*matching regex"):
+        load_config(None, {}, {"server.public_urls": [url]})
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "https://*.example", "a.example", "https://a.example/page"])
+def test_an_allowed_origin_is_one_origin(origin: str) -> None:
+    with pytest.raises(ConfigError, match=r"server\.allowed_origins"):
+        load_config(None, {}, {"server.allowed_origins": [origin]})
+
+
+def test_pages_of_desktop_programs_may_be_allowed() -> None:
+    assert load_config(None, {}, {"server.allowed_origins": ["tauri://localhost"]}).server.allowed_origins
+
+
+def test_data_lies_where_it_is_said_or_where_xdg_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", "/home/wren")
+    assert load_config().data == tmp_path / "hatchery"
+    assert load_config(None, {}, {"server.data": "~/eggs"}).data == Path("/home/wren/eggs")
+    assert load_config(None, {}, {"server.data": "eggs"}).data == Path.cwd() / "eggs"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")  # to be ignored, by its specification
+    assert load_config().data == Path("/home/wren/.local/share/hatchery")
+
+
+def test_every_section_says_what_it_is_for_and_every_setting_has_a_default() -> None:
+    """What the table of settings is made from."""
+    for section, known in SECTIONS.items():
+        assert known.__doc__, section
+        for field in msgspec.structs.fields(known):
+            assert field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT, field.name
+            kind = type(getattr(known(), field.name))
+            assert kind in (str, int, float, bool, list), field.name

@@ -1,0 +1,266 @@
+"""Starting and stopping: in this process, and the real `hatchery serve` with signals."""
+
+import base64
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+import pytest
+import trio
+import trio_websocket
+
+from gateway.client import open_client
+from gateway.config import ConfigError
+from protocol.commands import HatchRequest, Hello, List, Start
+from protocol.events import End, GoingAway, ServerMessage, Snapshot, State
+from tests.helpers.children import Child, hatchery, run_hatchery
+from tests.helpers.gateways import listening_client, running_gateway
+from tests.helpers.problems import check_problem
+
+SLOW = {"HATCHERY_SIM_TOKENS_PER_S": "1", "HATCHERY_SIM_STEP_S": "30"}
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+}
+
+
+# --- where it listens
+
+
+async def test_port_0_is_any_free_port(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path / "a") as one, running_gateway(tmp_path / "b") as two:
+        assert one.url != two.url
+        for gateway in (one, two):
+            async with httpx2.AsyncClient(trust_env=False) as http:
+                assert (await http.get(f"{gateway.url}/healthz")).status_code == 200
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        with pytest.raises(httpx2.ConnectError):
+            await http.get(f"{one.url}/healthz")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "hatch.example", "", "localhost.evil.example"])
+async def test_a_public_address_is_refused(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigError, match=r"server\.host: .*loopback"):
+        async with running_gateway(tmp_path, server__host=host):
+            pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "::1"])
+async def test_every_loopback_address_works_by_the_url_that_is_said(tmp_path: Path, host: str) -> None:
+    if not _can_bind(host):
+        pytest.skip(f"this machine has no {host}")
+    async with running_gateway(tmp_path, server__host=host) as gateway, listening_client(gateway) as listener:
+        assert urlsplit(gateway.url).hostname == host
+        accepted = await listener.start(HatchRequest(prompt="an owl"))
+        async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as http:
+            answer = await http.post("/v1/hatches", json={"prompt": "x"}, headers={"Origin": gateway.url})
+            assert answer.status_code == 202
+            assert (await http.get(f"/v1/hatches/{accepted.session}")).status_code == 200
+
+
+def _can_bind(host: str) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as trial:
+            trial.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
+# --- who gets a WebSocket
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "code"),
+    [
+        ("/v1/ws", {"Host": "evil.example"}, 400, "bad_message"),
+        ("/v1/ws", {"Origin": "https://evil.example"}, 403, "forbidden"),
+        ("/v1/ws", {"Origin": "null"}, 403, "forbidden"),
+        ("/v1/wss", {}, 404, "not_found"),
+        ("/", {}, 404, "not_found"),
+        ("/v1/ws", {"Sec-WebSocket-Protocol": "graphql-ws, hatch.v2.json"}, 400, "bad_message"),
+        ("/v1/ws", {"Sec-WebSocket-Protocol": ""}, 400, "bad_message"),
+        ("/v1/ws", {"Sec-WebSocket-Version": "8"}, 400, "bad_message"),
+    ],
+)
+async def test_an_upgrade_that_is_refused(
+    tmp_path: Path, path: str, headers: dict[str, str], status: int, code: str
+) -> None:
+    async with running_gateway(tmp_path) as gateway, httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as http:
+        check_problem(await http.get(path, headers={**HANDSHAKE, **headers}), status, code)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ([], None),
+        (["hatch.v1.json"], "hatch.v1.json"),
+        (["hatch.v2.json", "hatch.v1.msgpack", "hatch.v1.json"], "hatch.v1.msgpack"),
+        (["hatch.v1.json", "bearer.c2VjcmV0"], "hatch.v1.json"),
+    ],
+)
+async def test_the_first_known_subprotocol_is_spoken(tmp_path: Path, offered: list[str], chosen: str | None) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        address = gateway.url.replace("http", "ws") + "/v1/ws"
+        async with trio_websocket.open_websocket_url(address, subprotocols=offered) as websocket:
+            assert websocket.subprotocol == chosen
+            hello = {"type": "hello", "id": 1}
+            packed = chosen == "hatch.v1.msgpack"
+            await websocket.send_message(
+                msgspec.msgpack.encode(hello) if packed else msgspec.json.encode(hello).decode()
+            )
+            answer = await websocket.get_message()
+            (welcome,) = msgspec.json.decode(answer) if isinstance(answer, str) else msgspec.msgpack.decode(answer)
+            assert welcome["type"] == "welcome"
+
+
+# --- how it stops
+
+
+async def _hatch_until_closed(url: str, on_writing: Callable[[], None]) -> list[ServerMessage]:
+    """Start a hatch, say when it is being written, and return all that is said until the gateway closes with 1001."""
+    heard: list[ServerMessage] = []
+    reason = None
+    async with open_client(url) as client:
+        await client.send(Hello(id=1), Start(id=2, hatch=HatchRequest(prompt="an owl")))
+        try:
+            async for message in client.messages():
+                heard.append(message)
+                if isinstance(message, State | Snapshot) and message.state == "writing":
+                    on_writing()
+        except trio_websocket.ConnectionClosed as closed:
+            reason = closed.reason
+    assert reason is not None
+    assert reason.code == 1001
+    return heard
+
+
+async def test_leaving_the_block_ends_hatches_and_tells_their_watchers(tmp_path: Path) -> None:
+    writing = trio.Event()
+    heard: list[ServerMessage] = []
+
+    async def watch(url: str) -> None:
+        heard.extend(await _hatch_until_closed(url, writing.set))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery, running_gateway(tmp_path, sim__tokens_per_s=1) as gateway:
+            nursery.start_soon(watch, gateway.url)
+            await writing.wait()
+    _check_farewell(heard)
+
+
+def _check_farewell(heard: list[ServerMessage]) -> None:
+    """Going away, then how the hatch ended, once, and nothing after it."""
+    kinds = [type(message) for message in heard]
+    assert kinds.count(GoingAway) == kinds.count(End) == 1
+    assert kinds.index(GoingAway) < kinds.index(End) == len(kinds) - 1
+    end = heard[-1]
+    assert isinstance(end, End)
+    assert (end.outcome, end.receipt.llm) == ("cancelled", "closed")
+
+
+@asynccontextmanager
+async def _served(tmp_path: Path, **environ: str) -> AsyncIterator[tuple[Child, str]]:
+    arguments = ("serve", "--port", "0", "--llm", "sim", "--image", "sim", "--data", tmp_path / "data")
+    async with hatchery(*arguments, cwd=tmp_path, environ={**SLOW, **environ}) as child:
+        line = await child.until("listens at")
+        assert "writer: sim, painter: sim" in line
+        yield child, line.split()[3]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_everything_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
+    async with _served(tmp_path) as (child, url):
+        with trio.fail_after(20):
+            heard = await _hatch_until_closed(url, lambda: child.process.send_signal(number))
+        _check_farewell(heard)
+        assert await child.ended(within_s=3) == 0
+        assert "Traceback" not in child.err
+
+
+async def test_a_signal_right_after_the_first_word_is_heard(tmp_path: Path) -> None:
+    async with _served(tmp_path) as (child, _):
+        child.process.send_signal(signal.SIGTERM)
+        assert await child.ended(within_s=10) == 0
+
+
+async def test_a_stuck_reader_holds_the_stop_up_no_longer_than_the_bound(tmp_path: Path) -> None:
+    async with _served(tmp_path, HATCHERY_SERVER_STOP_S="1") as (child, url), _stuck_reader(url):
+        began = trio.current_time()
+        child.process.send_signal(signal.SIGTERM)
+        assert await child.ended(within_s=20) == 0
+        assert trio.current_time() - began < 1 + 5 + 2  # stop_s, the closing handshake, and a slow machine
+
+
+async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    async with _served(tmp_path) as (child, url), _stuck_reader(url):
+        began = trio.current_time()
+        child.process.send_signal(signal.SIGINT)
+        await trio.sleep(0.5)  # the stop has begun
+        child.process.send_signal(signal.SIGINT)
+        assert await child.ended(within_s=20) == 130
+        assert trio.current_time() - began < 9  # the closing handshake, but not stop_s, which is 10
+        assert "Traceback" not in child.err
+
+
+@asynccontextmanager
+async def _stuck_reader(url: str) -> AsyncIterator[None]:
+    """A client that asks for megabytes and reads none of them."""
+    at = urlsplit(url)
+    with trio.socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await sock.connect((at.hostname, at.port))
+        head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": at.netloc, **HANDSHAKE}.items())
+        await sock.send(f"GET /v1/ws HTTP/1.1\r\n{head}\r\n".encode())
+        await sock.recv(1000)
+        await _send(sock, Hello(id=1), *(Start(id=i, hatch=HatchRequest(prompt="x" * 2000)) for i in range(2, 40)))
+        for _ in range(60):
+            await _send(sock, *(List(id=i, limit=1000) for i in range(10)))
+        yield
+
+
+async def _send(sock: trio.socket.SocketType, *commands: Hello | Start | List) -> None:
+    payload = msgspec.json.encode(commands)
+    size = len(payload)
+    head = b"\x81" + (
+        bytes([0x80 | size])
+        if size < 126
+        else b"\xfe" + size.to_bytes(2, "big")
+        if size < 65536
+        else b"\xff" + size.to_bytes(8, "big")
+    )
+    data = memoryview(head + bytes(4) + payload)  # a mask of zeros
+    while data:
+        data = data[await sock.send(data) :]
+
+
+async def test_a_port_in_use_is_said_so(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        arguments = ("serve", "--port", str(port), "--llm", "sim", "--image", "sim", "--data", tmp_path / "data")
+        status, out, err = await run_hatchery(*arguments, cwd=tmp_path)
+    assert status == 1
+    assert out == ""
+    assert err.splitlines()[-1] == "hatchery: Address already in use: choose another --port or --data"
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("module", ["gateway", "gateway.serve", "gateway.hatching", "gateway.cli"])
+async def test_the_parent_stays_small(module: str) -> None:
+    heavy = ("mlx", "mflux", "torch", "transformers", "numpy", "mlx_lm", "huggingface_hub")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    done = await trio.run_process([sys.executable, "-c", code], capture_stdout=True, env={**os.environ})
+    assert done.stdout.strip() == b"[]"
