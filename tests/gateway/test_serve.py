@@ -155,7 +155,7 @@ async def test_leaving_the_block_ends_hatches_and_tells_their_watchers(tmp_path:
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery, running_gateway(tmp_path, sim__tokens_per_s=1) as gateway:
-            nursery.start_soon(watch, gateway.url)
+            nursery.start_soon(watch, gateway.url)  # noqa: ASYNC111 - it is to outlive the gateway
             await writing.wait()
     _check_farewell(heard)
 

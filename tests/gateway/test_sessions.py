@@ -312,7 +312,7 @@ async def test_stopping_waits_for_a_start_that_is_under_way(autojump_clock: Mock
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one)
-            while not services.sessions.running:
+            while not services.sessions.running:  # noqa: ASYNC110 - nothing announces it
                 await trio.lowlevel.checkpoint()
             assert not found
             await services.sessions.stop()
