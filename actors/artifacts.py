@@ -58,7 +58,9 @@ class ArtifactStore:
         size = _checked_size(data, width, height)
         sha256 = hashlib.sha256(data).hexdigest()
         target = self._directory / sha256[:2] / sha256
-        if not target.is_file():
+        try:
+            os.utime(target)  # what is adopted anew is young: nobody may sweep it away before it is announced
+        except (FileNotFoundError, NotADirectoryError):
             self._write(data, target)
         return StoredPicture(sha256, len(data), "image/png", *size)
 

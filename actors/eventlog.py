@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
+import trio
 
 from protocol.commands import StateName
 from protocol.errors import Gone, Invalid, NotFound
 from protocol.events import Artifact, End, PersonaReady, Reliable, SessionItem, State
 from protocol.journal import Entry, SessionRecord
+from protocol.keyring import Keyring
 from protocol.view import SessionView
 
 Publish = Callable[[SessionView, Sequence[Entry]], None]
@@ -22,11 +24,41 @@ class Listing(msgspec.Struct, frozen=True):
     before: str | None
 
 
-class EventLog(Protocol):
-    """Where sessions are kept. Entries of one session are published in the order in which they were appended."""
+class Claim(msgspec.Struct, frozen=True):
+    """An idempotency key of the session's owner, and what tells one hatch from another."""
 
-    async def create(self, record: SessionRecord) -> SessionView:
-        """Keep a new session; nothing is published."""
+    key: str
+    digest: bytes
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A new session; `doom` is the reason of a cancel by key that came before it."""
+
+    view: SessionView
+    doom: str | None
+
+
+class Existing(msgspec.Struct, frozen=True):
+    """The session that an earlier `create` with the same claim led to."""
+
+    view: SessionView
+
+
+class EventLog(Protocol):
+    """Where sessions and keys are kept. A session's entries are published in the order in which they were appended."""
+
+    async def create(self, record: SessionRecord, claim: Claim | None = None) -> Created | Existing:
+        """Keep a new session and its claim in one step, or find the session of that claim; nothing is published.
+
+        A cancelled call is carried out all the same. Raises KeyConflict for a key that has started another hatch, Gone
+        when its session was pruned, and Overloaded; then nothing was kept.
+        """
+
+    async def claimed(self, owner: str, claim: Claim) -> SessionView | None:
+        """The session that an earlier `create` with this claim led to. Raises KeyConflict or Gone."""
+
+    async def bury(self, owner: str, key: str, reason: str) -> str | None:
+        """The id of the session that a key has started; if None, the reason is remembered for its start."""
 
     async def append(self, session: str, entries: Sequence[Entry]) -> None:
         """Keep what is to be kept of `entries` and publish them all, applied to the session's view, before returning.
@@ -54,21 +86,42 @@ class _Session:
 
 
 class MemoryLog:
-    """An EventLog that lasts as long as its process and keeps the latest `retained` ended sessions."""
+    """An EventLog that lasts as long as its process and keeps the latest `retained` ended sessions and keys."""
 
-    def __init__(self, publish: Publish, *, retained: int) -> None:
+    def __init__(self, publish: Publish, *, retained: int, key_s: float = 86_400.0, tombstone_s: float = 60.0) -> None:
         self._publish = publish
         self._retained = retained
+        self._keyring = Keyring(kept_s=key_s, tombstone_s=tombstone_s, capacity=retained)
         self._sessions: dict[str, _Session] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._pruned: OrderedDict[str, None] = OrderedDict()
         self._created = 0
 
-    async def create(self, record: SessionRecord) -> SessionView:
+    async def create(self, record: SessionRecord, claim: Claim | None = None) -> Created | Existing:
         """See EventLog."""
+        doom = None
+        if claim is not None:
+            if (existing := await self.claimed(record.owner, claim)) is not None:
+                return Existing(existing)
+            now = trio.current_time()
+            self._keyring.claim(record.owner, claim.key, record.session, claim.digest, now)
+            doom = self._keyring.exhume(record.owner, claim.key, now)
         self._created += 1
         kept = self._sessions[record.session] = _Session(self._created, record)
-        return kept.view
+        return Created(kept.view, doom)
+
+    async def claimed(self, owner: str, claim: Claim) -> SessionView | None:
+        """See EventLog."""
+        session = self._keyring.repeat(owner, claim.key, claim.digest, trio.current_time())
+        return None if session is None else self._find(session).view
+
+    async def bury(self, owner: str, key: str, reason: str) -> str | None:
+        """See EventLog."""
+        now = trio.current_time()
+        session = self._keyring.find(owner, key, now)
+        if session is None:
+            self._keyring.bury(owner, key, reason, now)
+        return session
 
     async def append(self, session: str, entries: Sequence[Entry]) -> None:
         """See EventLog."""
@@ -91,7 +144,7 @@ class MemoryLog:
 
     async def list(self, owner: str, *, states: frozenset[StateName] | None, limit: int, before: str | None) -> Listing:
         """See EventLog."""
-        newest = self._created + 1 if before is None else _number(before)
+        newest = self._created + 1 if before is None else cursor_number(before)
         items: list[SessionItem] = []
         last = newest
         for kept in reversed(self._sessions.values()):
@@ -123,7 +176,8 @@ class MemoryLog:
             self._pruned.popitem(last=False)
 
 
-def _number(cursor: str) -> int:
+def cursor_number(cursor: str) -> int:
+    """The number that a listing's cursor stands for. Raises Invalid."""
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
         raise Invalid("`before` is a cursor from an earlier listing", field="before")
     return int(cursor)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Final
 
 import msgspec
 import structlog
@@ -11,27 +12,34 @@ import trio
 from actors.eventlog import EventLog
 from actors.llm.actor import WritingJob, WritingLimits, run_llm_actor
 from actors.llm.backend import LlmBackend
+from actors.llm.estimate import LengthHistory
 from actors.mailbox import Mailbox
 from actors.mflux.actor import RenderOrder, run_mflux_actor
 from actors.mflux.engine import ImageEngine
 from actors.slots import Slots
 from actors.supervisor import ChildSpec, Supervisor, coded
-from protocol.errors import DeadlineExceeded, HatcheryError, ImageFailed, LlmUnavailable
+from protocol.errors import DeadlineExceeded, Draining, HatcheryError, ImageFailed, Internal, LlmUnavailable
 from protocol.events import Engines
-from protocol.journal import Entry, SessionRecord
+from protocol.journal import Entry, Recovered, SessionRecord
 from protocol.lifecycle import Lifecycle
 from protocol.mail import AnyMail, PersonaWritten
 from protocol.restart import Restart, RestartPolicy
+
+MAX_ATTEMPTS: Final = 5  # of a hatch that is found unfinished again whenever the gateway starts
 
 log = structlog.get_logger(__name__)
 
 
 class HatchLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds on one hatch: its whole time in seconds, the writing's own limits, and how often actors are restarted."""
+    """Bounds on one hatch: its whole time in seconds, the writing's own limits, and how often actors are restarted.
+
+    `resumes` says whether a hatch that an earlier process left unfinished is begun again, or ends as failed.
+    """
 
     whole_s: float
     writing: WritingLimits
     restarts: RestartPolicy
+    resumes: bool = True
 
 
 class Workshop(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +47,7 @@ class Workshop(msgspec.Struct, frozen=True, kw_only=True):
 
     llm: LlmBackend
     llm_slots: Slots
+    lengths: LengthHistory
     image: ImageEngine
     render_slots: Slots
     eventlog: EventLog
@@ -53,17 +62,20 @@ class Workshop(msgspec.Struct, frozen=True, kw_only=True):
 class Hatch:
     """One session at work; `cancel` may come at any time, from anywhere."""
 
-    def __init__(self, record: SessionRecord, seed: int, workshop: Workshop, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, record: SessionRecord, seed: int, workshop: Workshop, nursery: trio.Nursery, so_far: Recovered | None
+    ) -> None:
         self.session = record.session
         self._record = record
         self._seed = seed
         self._workshop = workshop
         self._nursery = nursery
+        self._so_far = so_far
         self._lifecycle = Lifecycle(
             record.session,
             engines=workshop.engines,
             steps=workshop.image.planned_steps(record.hatch.image),
-            persona=record.hatch.persona,
+            persona=record.hatch.persona if so_far is None else so_far.persona,
             now=trio.current_time(),
         )
         self._mail_for_mflux: Mailbox[PersonaWritten] = Mailbox(1)
@@ -74,16 +86,18 @@ class Hatch:
         if entries:
             log.info("hatch_cancelling", session=self.session, reason=reason)
             self._nursery.cancel_scope.cancel()
-            await self._say(entries)
+            await self._say_at_last(entries)
 
     async def run(self) -> None:
         """Run the actors until both have ended well. Raises the error that stands in the way."""
-        await self._say(self._lifecycle.begin())
+        await self._say(self._begin())
+        if self._lifecycle.decided:
+            return
         children = [ChildSpec("mflux", self._run_mflux, Restart.TRANSIENT, _crashed)]
-        if self._record.hatch.persona is None:
+        if self._lifecycle.persona is None:
             children.insert(0, ChildSpec("llm", self._run_llm, Restart.TRANSIENT, _llm_may_return))
         else:
-            self._mail_for_mflux.post(PersonaWritten(persona=self._record.hatch.persona))
+            self._mail_for_mflux.post(PersonaWritten(persona=self._lifecycle.persona))
         await Supervisor(
             self._nursery,
             children,
@@ -91,6 +105,16 @@ class Hatch:
             random=Random(self._seed),
             on_restart=self._on_restart,
         ).run()
+
+    def _begin(self) -> list[Entry]:
+        if self._so_far is None:
+            return self._lifecycle.begin()
+        self._lifecycle.restore(self._so_far)
+        if not self._workshop.limits.resumes and not self._lifecycle.decided:
+            raise Draining("the gateway was stopped while this hatch ran: start it again")
+        if self._so_far.attempt >= MAX_ATTEMPTS:
+            raise Internal(f"given up after {self._so_far.attempt} attempts, which the gateway did not survive")
+        return self._lifecycle.resume(trio.current_time())
 
     async def _run_llm(self) -> None:
         job = WritingJob(prompt=self._record.hatch.prompt, owner=self._record.owner, seed=self._seed)
@@ -101,6 +125,7 @@ class Hatch:
             tell=self._tell,
             deliver=self._mail_for_mflux.post,
             limits=self._workshop.limits.writing,
+            lengths=self._workshop.lengths,
         )
 
     async def _run_mflux(self) -> None:
@@ -125,11 +150,18 @@ class Hatch:
     async def _finish(self, error: HatcheryError | None, *, stopped: bool) -> None:
         now = trio.current_time()
         if stopped:
-            await self._say(self._lifecycle.cancel("the gateway stops", now))
-        await self._say(self._lifecycle.finish(error, now))
+            await self._say_at_last(self._lifecycle.cancel("the gateway stops", now))
+        await self._say_at_last(self._lifecycle.finish(error, now))
 
     async def _tell(self, letter: AnyMail) -> None:
         await self._say(self._lifecycle.handle(letter, trio.current_time()))
+
+    async def _say_at_last(self, entries: Sequence[Entry]) -> None:
+        """Say what is settled whether it can be kept or not: a log that cannot write now does so as soon as it can."""
+        try:
+            await self._say(entries)
+        except HatcheryError as error:
+            log.error("hatch_unkept", session=self.session, code=error.code, reason=error.message)
 
     async def _say(self, entries: Sequence[Entry]) -> None:
         if entries:
@@ -145,8 +177,10 @@ def _crashed(error: HatcheryError) -> bool:
 
 
 @asynccontextmanager
-async def open_hatch(record: SessionRecord, seed: int, workshop: Workshop) -> AsyncIterator[Hatch]:
-    """The nursery of one session whose record is in the log; the block is to `run` the hatch.
+async def open_hatch(
+    record: SessionRecord, seed: int, workshop: Workshop, so_far: Recovered | None = None
+) -> AsyncIterator[Hatch]:
+    """The nursery of one session whose record is in the log; the block is to `run` the hatch, on from `so_far`.
 
     However the block is left, both actors are gone and the one `end` is published when this returns; an error of the
     hatch ends with it, a cancellation from outside goes on.
@@ -157,7 +191,7 @@ async def open_hatch(record: SessionRecord, seed: int, workshop: Workshop) -> As
     try:
         with trio.move_on_after(workshop.limits.whole_s) as whole:  # noqa: ASYNC100 - the nursery waits
             async with trio.open_nursery() as nursery:
-                hatch = Hatch(record, seed, workshop, nursery)
+                hatch = Hatch(record, seed, workshop, nursery, so_far)
                 yield hatch
             ran = True
         if whole.cancelled_caught:

@@ -27,7 +27,8 @@ class PtySpec(msgspec.Struct, frozen=True):
     """What to run: `argv[0]` is looked up in the PATH of `env`, which is the child's whole environment.
 
     `columns` and `rows` are the terminal's size in cells (1-65535). `open_files` is the soft limit of open files to
-    give the child, for a parent that has raised its own.
+    give the child, for a parent that has raised its own. `pass_fds` are descriptors that the child gets under the same
+    numbers; they stay the caller's to close.
     """
 
     argv: tuple[str, ...]
@@ -36,6 +37,7 @@ class PtySpec(msgspec.Struct, frozen=True):
     columns: int = 80
     rows: int = 24
     open_files: int | None = None
+    pass_fds: tuple[int, ...] = ()
 
 
 class Spawned(msgspec.Struct, frozen=True):
@@ -104,7 +106,12 @@ def _fork(spec: PtySpec, command: str) -> tuple[int, int]:
         # This child takes none: it makes system calls and executes.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)
-            Born.spawn([command], dimensions=(spec.rows, spec.columns), preexec_fn=lambda: _become(spec, command))
+            Born.spawn(
+                [command],
+                dimensions=(spec.rows, spec.columns),
+                preexec_fn=lambda: _become(spec, command),
+                pass_fds=spec.pass_fds,
+            )
     except Exception as error:
         for pid, master in born:
             _abandon(pid, master)
@@ -131,6 +138,8 @@ def _become(spec: PtySpec, command: str) -> None:
     termios.tcsetattr(0, termios.TCSANOW, attributes)
     if spec.open_files is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (spec.open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    for fd in spec.pass_fds:
+        os.set_inheritable(fd, True)
     os.chdir(spec.cwd)
     os.execve(command, (command, *spec.argv[1:]), spec.env)
 

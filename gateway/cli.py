@@ -1,4 +1,4 @@
-"""The `hatchery` command. Imports are lazy: help and usage errors cost no engine, server or event loop."""
+"""The `hatchery` command line. Imports are lazy: help and usage errors cost no engine, server or event loop."""
 
 import os
 import sys
@@ -66,6 +66,38 @@ def serve(
 
     flags = {"server.host": host, "server.port": port, "server.data": data, "llm.engine": llm, "image.engine": image}
     _run(serve_until_signal, _load(config, flags), verbose=True)
+
+
+@app.command()
+def doctor(
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also draw two steps, and show when their progress is seen.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object a line.")] = False,
+    host: Annotated[str | None, typer.Option("--host", help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="The port to listen on; 0 picks a free one.")] = None,
+    data: Data = None,
+    llm: Llm = None,
+    image: Image = None,
+    config: File = None,
+) -> None:
+    """Say what works here and how to mend what does not. Exit codes: 0 no problem, 1 a problem, 2 usage."""
+    from functools import partial
+
+    from gateway.doctor import run_doctor
+
+    flags = {"server.host": host, "server.port": port, "server.data": data, "llm.engine": llm, "image.engine": image}
+    _run(partial(run_doctor, probing=probe, as_json=as_json), _load(config, flags), verbose=False)
+
+
+@app.command()
+def engines(as_json: Annotated[bool, typer.Option("--json", help="Print one object a line.")] = False) -> None:
+    """List the writers and painters that can be chosen here, each with the option to paste."""
+    from functools import partial
+
+    from gateway.doctor import run_engines
+
+    _run(partial(run_engines, as_json=as_json), verbose=False)
 
 
 def _load(file: Path | None, flags: dict[str, Any]) -> "Config":

@@ -7,10 +7,12 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
+
+from actors.census import MARKER
 
 PREFIX: Final = "HATCHERY_"
 
@@ -50,7 +52,7 @@ class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Who writes."""
 
     engine: str = "auto"
-    """`auto`, `demo`, `sim`, or the URL of an OpenAI-compatible server."""
+    """`auto`, `demo`, `sim`, `[openai:|ollama:|anthropic:]URL`, or a command such as `mlx_lm.server --model …`."""
     model: str = ""
     """The model to ask for; empty: the first that the server offers."""
     api_key: str = ""
@@ -74,6 +76,16 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """`auto`, `demo`, `sim`, or a command line that takes mflux's flags."""
     slots: Count = 1
     """Pictures that are drawn at a time."""
+    warm: bool = True
+    """Whether a worker keeps the model loaded between pictures, where the command can be run that way."""
+    patience_s: Positive = 20.0
+    """Seconds that a cancelled step may take to end before its worker, and the loaded model, is given up."""
+    idle_s: Positive = 1800.0
+    """Seconds without a picture after which a worker leaves and its memory is free again."""
+    jobs: Count = 1000
+    """Pictures after which a worker is replaced."""
+    memory_gb: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    """Memory in gigabytes above which a worker is replaced after its picture; 0: no bound."""
     max_pixels: Count = 2048 * 2048
     """The largest picture, in pixels."""
     max_steps: Count = 100
@@ -91,6 +103,10 @@ class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds that one hatch may take, waiting included."""
     restarts: Annotated[int, Meta(ge=0)] = 1
     """How often a failed actor is run again within a minute."""
+    durable: bool = True
+    """Whether sessions are kept on disk, and go on after a restart; else they live as long as the process."""
+    on_restart: Literal["resume", "fail"] = "resume"
+    """Whether hatches that a stopped gateway left unfinished begin again, in a new epoch, or end as failed."""
     retained: Count = 10_000
     """Ended sessions that are remembered."""
     key_s: Positive = 86_400.0
@@ -191,7 +207,7 @@ def _from_file(file: Path | None) -> Settings:
 def _from_environ(environ: Mapping[str, str]) -> Settings:
     settings: Settings = {}
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or variable == MARKER:
             continue
         section, _, name = variable.removeprefix(PREFIX).lower().partition("_")
         known = SECTIONS.get(section)

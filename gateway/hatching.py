@@ -2,6 +2,9 @@
 
 import signal
 import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -13,7 +16,7 @@ from rich.console import Console
 from gateway.client import Client, open_client
 from gateway.config import Config
 from gateway.display import Display, JsonLines, LiveDisplay, PlainLines, harmless
-from gateway.serve import open_gateway
+from gateway.serve import Gateway, open_gateway
 from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Start
 from protocol.events import Accepted, Artifact, End, Engines, Error, PersonaReady, ServerMessage, Snapshot, State
 from protocol.persona import Persona
@@ -46,7 +49,7 @@ async def hatch_one(config: Config, order: Order) -> int:
     """Hatch and save; returns the exit code. Raises ConfigError, or OSError when files cannot be written."""
     seed = SystemRandom().getrandbits(32) if order.seed is None else order.seed
     display = _choose_display(order)
-    async with open_gateway(config) as gateway, open_client(gateway.url) as client:
+    async with _own_gateway(config) as gateway, open_client(gateway.url) as client:
         run = _Run(client, display)
         with display:
             await run.hatch(HatchRequest(prompt=order.prompt, image=ImageOptions(seed=seed)))
@@ -71,6 +74,19 @@ async def hatch_one(config: Config, order: Order) -> int:
             _save(agent, await client.fetch(run.artifact.url), folder)
             display.say(f"{run.persona.name} has hatched: {folder / 'agent.json'}, {folder / 'avatar.png'}")
         return EXIT[run.end.outcome]
+
+
+@asynccontextmanager
+async def _own_gateway(config: Config) -> AsyncIterator[Gateway]:
+    """A gateway for this one hatch; its data go with it, unless a directory is named for them.
+
+    The usual one may be in use by a gateway that serves.
+    """
+    with tempfile.TemporaryDirectory(prefix="hatchery-", ignore_cleanup_errors=True) as scratch:
+        server = msgspec.structs.replace(config.server, data=config.server.data or scratch)
+        hatch = msgspec.structs.replace(config.hatch, durable=bool(config.server.data))
+        async with open_gateway(msgspec.structs.replace(config, server=server, hatch=hatch)) as gateway:
+            yield gateway
 
 
 def _complain(message: str) -> None:

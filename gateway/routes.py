@@ -1,5 +1,6 @@
 """The REST side: start, show, list and cancel hatches, fetch finished files, and say how the gateway is."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -34,12 +35,15 @@ class _Accepted(msgspec.Struct, frozen=True):
 
 
 class Rest:
-    """The endpoints over one gateway's sessions, artifacts and signer."""
+    """The endpoints over one gateway's sessions, artifacts and signer; `healthy` tells whether it can write."""
 
-    def __init__(self, sessions: Sessions, artifacts: ArtifactStore, signer: Signer) -> None:
+    def __init__(
+        self, sessions: Sessions, artifacts: ArtifactStore, signer: Signer, healthy: Callable[[], bool]
+    ) -> None:
         self._sessions = sessions
         self._artifacts = artifacts
         self._signer = signer
+        self._healthy = healthy
 
     def routes(self) -> list[Route]:
         """All of them, for a Starlette application."""
@@ -107,10 +111,10 @@ class Rest:
 
     async def readiness(self, request: Request) -> Response:
         """Whether new hatches are taken, and by which engines."""
-        draining = self._sessions.draining
+        status = "draining" if self._sessions.draining else "ok" if self._healthy() else "cannot write"
         engines = self._sessions.workshop.engines
-        body = {"status": "draining" if draining else "ok", "engines": engines, "running": self._sessions.running}
-        return _json(body, 503 if draining else 200)
+        body = {"status": status, "engines": engines, "running": self._sessions.running}
+        return _json(body, 200 if status == "ok" else 503)
 
 
 def _states(text: str) -> frozenset[StateName]:

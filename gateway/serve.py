@@ -2,7 +2,6 @@
 
 import ipaddress
 import os
-import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -17,22 +16,17 @@ import trio
 from gateway import listener
 from gateway.app import create_app
 from gateway.config import Config, ConfigError
-from gateway.dialogue import Reception, converse
+from gateway.doorkeeper import Doorkeeper
 from gateway.http import serve_http
 from gateway.origin import OriginPolicy
-from gateway.problem import Problem
 from gateway.response import HttpLimits
-from gateway.routes import OWNER, Rest
+from gateway.routes import Rest
 from gateway.services import Services, open_services
-from gateway.upgrade import Admission
-from gateway.websocket import UpgradeRequest, WebSocketLimits
-from protocol.codec import Codec
-from protocol.errors import BadMessage, HatcheryError, NotFound
+from gateway.websocket import WebSocketLimits
 from protocol.events import GoingAway
 
 log = structlog.get_logger(__name__)
 
-SOCKET_PATH: Final = "/v1/ws"
 CLOSE_S: Final = 2.0  # for the closing handshake of a WebSocket
 RECONNECT_AFTER_MS: Final = (500, 3000)
 
@@ -94,11 +88,11 @@ async def _accept(
     connections: trio.Nursery,
     task_status: trio.TaskStatus[trio.CancelScope],
 ) -> None:
-    rest = Rest(services.sessions, services.artifacts, services.signer)
+    rest = Rest(services.sessions, services.artifacts, services.signer, services.healthy)
     handler = partial(
         serve_http,
         app=create_app(rest.routes(), policy),
-        admit=_Doorkeeper(policy, services.reception).admit,
+        admit=Doorkeeper(policy, services.reception).admit,
         limits=HttpLimits(body_bytes=config.wire.message_bytes),
         websocket_limits=WebSocketLimits(
             message_bytes=config.wire.message_bytes, close_timeout_s=CLOSE_S, deflate=config.wire.deflate
@@ -115,39 +109,6 @@ async def _say_goodbye(services: Services, stop_s: float) -> None:
     services.hub.broadcast(going_away)
     await services.sessions.stop()
     await services.flusher.flush()
-
-
-class _Doorkeeper:
-    """Decides who gets a WebSocket."""
-
-    def __init__(self, policy: OriginPolicy, reception: Reception) -> None:
-        self._policy = policy
-        self._reception = reception
-
-    def admit(self, request: UpgradeRequest) -> Admission | Problem:
-        """The dialogue for a client that may come in, or why it may not."""
-        try:
-            self._policy.check_host(request.headers.get("host"))
-            if request.path != SOCKET_PATH:
-                raise NotFound(f"the WebSocket is at {SOCKET_PATH}")
-            self._policy.check_origin(request.headers.get("origin"))
-            subprotocol, codec = _choose_codec(request)
-        except HatcheryError as error:
-            return Problem.of(error)
-        serve = partial(converse, codec=codec, connection=secrets.token_hex(6), owner=OWNER, reception=self._reception)
-        return Admission(subprotocol, serve)
-
-
-def _choose_codec(request: UpgradeRequest) -> tuple[str | None, Codec]:
-    offers = [
-        offer.strip() for value in request.headers.getlist("sec-websocket-protocol") for offer in value.split(",")
-    ]
-    if not offers:
-        return None, Codec.JSON
-    for offer in offers:
-        if offer in {codec.value for codec in Codec}:
-            return offer, Codec(offer)
-    raise BadMessage(f"no subprotocol is known here; offer {' or '.join(codec.value for codec in Codec)}")
 
 
 def _refuse_public(host: str) -> None:

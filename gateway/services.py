@@ -1,10 +1,9 @@
 """What a gateway consists of, built from one configuration and wired together."""
 
 import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from random import Random, SystemRandom
 
@@ -12,21 +11,22 @@ import msgspec
 import trio
 
 from actors.artifacts import ArtifactStore
-from actors.eventlog import MemoryLog
 from actors.hatch import HatchLimits, Workshop
 from actors.llm.actor import WritingLimits
+from actors.llm.estimate import LengthHistory
 from actors.slots import Slots
 from gateway.admission import HatchBounds
 from gateway.capability import Signer
 from gateway.config import Config
 from gateway.dialogue import DialogueLimits, Reception
-from gateway.engines import choose_image, choose_llm
 from gateway.flusher import Flusher, FlusherLimits
 from gateway.hub import Hub
+from gateway.painters import open_painter
+from gateway.premises import open_log, open_premises
 from gateway.sessions import Sessions
 from gateway.ticker import Ticker
+from gateway.writers import open_writer
 from protocol.events import Limits
-from protocol.keyring import Keyring
 from protocol.outbox import OutboxLimits
 from protocol.restart import RestartPolicy
 
@@ -40,6 +40,7 @@ class Services(msgspec.Struct, frozen=True):
     flusher: Flusher
     artifacts: ArtifactStore
     signer: Signer
+    healthy: Callable[[], bool]
 
 
 @asynccontextmanager
@@ -54,45 +55,48 @@ async def open_services(
 
     `now_s` is the wall clock in seconds since 1970. Raises ConfigError.
     """
-    signer = Signer(secrets.token_bytes(32), config.hatch.artifact_url_s, now_s)
     ticker = Ticker()
     flusher = Flusher(ticker, FlusherLimits(config.wire.tick_ms / 1000, config.wire.stall_s))
-    hub = Hub(flusher, OutboxLimits(config.wire.outbox_bytes, config.wire.frame_bytes), signer.sign)
     artifacts = ArtifactStore(config.data / "artifacts")
-    workshop = Workshop(
-        llm=await choose_llm(config),
-        llm_slots=Slots(config.llm.slots),
-        image=choose_image(config, artifacts, environ),
-        render_slots=Slots(config.image.slots),
-        eventlog=MemoryLog(hub.publish, retained=config.hatch.retained),
-        limits=_hatch_limits(config),
-    )
-    async with trio.open_nursery() as engine_room:
+    async with AsyncExitStack() as stack:
+        premises = await stack.enter_async_context(open_premises(config))
+        keeper = premises.keeper
+        signer = Signer(premises.secret, config.hatch.artifact_url_s, now_s)
+        hub = Hub(flusher, OutboxLimits(config.wire.outbox_bytes, config.wire.frame_bytes), signer.sign)
+        log = await stack.enter_async_context(open_log(config, hub.publish, now_s))
+        workshop = Workshop(
+            llm=await stack.enter_async_context(open_writer(config, environ, keeper)),
+            llm_slots=Slots(config.llm.slots),
+            lengths=LengthHistory(),
+            image=await stack.enter_async_context(open_painter(config, artifacts, environ, keeper)),
+            render_slots=Slots(config.image.slots),
+            eventlog=log.eventlog,
+            limits=_hatch_limits(config),
+        )
+        engine_room = await stack.enter_async_context(trio.open_nursery())
         await engine_room.start(ticker.run)
         await engine_room.start(flusher.run)
-        async with trio.open_nursery() as hatches:
-            sessions = Sessions(
-                hatches,
-                workshop=workshop,
-                hub=hub,
-                keyring=Keyring(
-                    kept_s=config.hatch.key_s, tombstone_s=config.hatch.tombstone_s, capacity=config.hatch.retained
-                ),
-                ticker=ticker,
-                bounds=_hatch_bounds(config),
-                capacity=config.hatch.running,
-                random=random or SystemRandom(),
-                now_ms=lambda: int(now_s() * 1000),
-            )
-            reception = Reception(
-                sessions=sessions,
-                hub=hub,
-                ticker=ticker,
-                limits=_dialogue_limits(config),
-                server=f"hatchery/{version('hatchery')}",
-            )
-            yield Services(sessions, hub, reception, flusher, artifacts, signer)
-            hatches.cancel_scope.cancel()
+        hatches = await stack.enter_async_context(trio.open_nursery())
+        sessions = Sessions(
+            hatches,
+            workshop=workshop,
+            hub=hub,
+            ticker=ticker,
+            bounds=_hatch_bounds(config),
+            capacity=config.hatch.running,
+            random=random or SystemRandom(),
+            now_ms=lambda: int(now_s() * 1000),
+        )
+        reception = Reception(
+            sessions=sessions,
+            hub=hub,
+            ticker=ticker,
+            limits=_dialogue_limits(config),
+            server=f"hatchery/{version('hatchery')}",
+        )
+        await sessions.resume(log.unfinished)
+        yield Services(sessions, hub, reception, flusher, artifacts, signer, log.healthy)
+        await sessions.stop()
         engine_room.cancel_scope.cancel()
 
 
@@ -102,6 +106,7 @@ def _hatch_limits(config: Config) -> HatchLimits:
         whole_s=config.hatch.whole_s,
         writing=WritingLimits(first_byte_s=llm.first_byte_s, gap_s=llm.gap_s, whole_s=llm.whole_s),
         restarts=RestartPolicy(intensity=config.hatch.restarts),
+        resumes=config.hatch.on_restart == "resume",
     )
 
 

@@ -1,7 +1,7 @@
 """Starting, finding and cancelling hatches: what a person may do, whichever way they ask."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Literal
 
@@ -9,7 +9,7 @@ import msgspec
 import structlog
 import trio
 
-from actors.eventlog import Listing
+from actors.eventlog import Claim, Existing, Listing
 from actors.hatch import Hatch, Workshop, open_hatch
 from gateway.admission import HatchBounds, check_hatch
 from gateway.hub import Hub, Watcher
@@ -17,8 +17,7 @@ from gateway.leash import Leashes
 from gateway.ticker import Ticker
 from protocol.commands import HatchRequest, StateName
 from protocol.errors import Draining, NotFound, Overloaded
-from protocol.journal import SessionRecord
-from protocol.keyring import Keyring
+from protocol.journal import Recovered, SessionRecord
 from protocol.view import SessionView
 
 log = structlog.get_logger(__name__)
@@ -45,8 +44,8 @@ class _Place:
 
     __slots__ = ("doom", "hatch")
 
-    def __init__(self, doom: str | None) -> None:
-        self.doom = doom
+    def __init__(self) -> None:
+        self.doom: str | None = None
         self.hatch: Hatch | None = None
 
     async def cancel(self, reason: str) -> None:
@@ -65,7 +64,6 @@ class Sessions:
         *,
         workshop: Workshop,
         hub: Hub,
-        keyring: Keyring,
         ticker: Ticker,
         bounds: HatchBounds,
         capacity: int,
@@ -76,7 +74,6 @@ class Sessions:
         self.bounds = bounds
         self._nursery = nursery
         self._hub = hub
-        self._keyring = keyring
         self._capacity = capacity
         self._random = random
         self._now_ms = now_ms
@@ -96,29 +93,48 @@ class Sessions:
 
         Raises Invalid or TooLarge naming a field, KeyConflict, Overloaded or Draining; then nothing was started.
         """
-        now = trio.current_time()
-        key, hatch = beginning.key, beginning.hatch
-        digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.astuple(hatch))).digest()  # no field left out
-        if key is not None and (existing := self._keyring.repeat(owner, key, digest, now)) is not None:
-            return Started(await self.workshop.eventlog.view(existing), existing=True)
-        self._admit(hatch)
+        claim = None if beginning.key is None else Claim(beginning.key, _digest(beginning.hatch))
+        eventlog = self.workshop.eventlog
+        if claim is not None and (found := await eventlog.claimed(owner, claim)) is not None:
+            return Started(found, existing=True)
+        self._admit(beginning.hatch)
         session = f"{self._random.getrandbits(80):020x}"
-        buried = None
-        if key is not None:
-            self._keyring.claim(owner, key, session, digest, now)
-            buried = self._keyring.exhume(owner, key, now)
-        record = SessionRecord(session=session, owner=owner, hatch=hatch, created_at_ms=self._now_ms())
-        view = await self.workshop.eventlog.create(record)
+        hatch = self._with_seed(beginning.hatch)
+        record = SessionRecord(
+            session=session,
+            owner=owner,
+            hatch=hatch,
+            created_at_ms=self._now_ms(),
+            grace_s=beginning.grace_s if beginning.on_disconnect == "cancel" else None,
+        )
+        place = self._running[session] = _Place()  # taken before anything is awaited
+        try:
+            created = await eventlog.create(record, claim)
+        except BaseException:
+            self._leave(session)
+            raise
+        if isinstance(created, Existing):
+            self._leave(session)
+            return Started(created.view, existing=True)
+        view, place.doom = created.view, place.doom or created.doom
         log.info("hatch_started", session=session, owner=owner)
-        place = self._running[session] = _Place(buried)
-        if beginning.on_disconnect == "cancel":
-            self._leashes.tie(session, beginning.grace_s)
         self._hub.announce(view, starter)
-        await self._nursery.start(self._run, record, place)
-        self._leashes.detached(session)
+        await self._go(record, place)
+        return Started(view, existing=False)
+
+    async def resume(self, unfinished: Sequence[Recovered]) -> None:
+        """Go on with the hatches that an earlier process of the gateway has left; before anybody can ask for more."""
+        for so_far in unfinished:
+            place = self._running[so_far.record.session] = _Place()
+            await self._go(so_far.record, place, None if so_far.untold else so_far)
+
+    async def _go(self, record: SessionRecord, place: _Place, so_far: Recovered | None = None) -> None:
+        if record.grace_s is not None:
+            self._leashes.tie(record.session, record.grace_s)
+        await self._nursery.start(self._run, record, place, so_far)
+        self._leashes.detached(record.session)
         if place.doom is not None:
             await place.cancel(place.doom)
-        return Started(view, existing=False)
 
     async def cancel(self, owner: str, *, session: str, reason: str) -> SessionView:
         """Cancel a hatch and return the session as it then is; late and repeated cancels change nothing.
@@ -133,10 +149,8 @@ class Sessions:
 
     async def cancel_key(self, owner: str, *, key: str, reason: str) -> SessionView | None:
         """The same by key; None if nothing has started with it, which is remembered for a start still under way."""
-        now = trio.current_time()
-        session = self._keyring.find(owner, key, now)
+        session = await self.workshop.eventlog.bury(owner, key, reason)
         if session is None:
-            self._keyring.bury(owner, key, reason, now)
             return None
         return await self.cancel(owner, session=session, reason=reason)
 
@@ -167,20 +181,33 @@ class Sessions:
         if len(self._running) >= self._capacity:
             raise Overloaded(f"{self._capacity} hatches are running: try again in a while", retry_after_ms=5000)
 
-    async def _run(self, record: SessionRecord, place: _Place, task_status: trio.TaskStatus[None]) -> None:
-        seed = record.hatch.image.seed
-        if seed is None:
-            seed = self._random.getrandbits(32)
+    async def _run(
+        self, record: SessionRecord, place: _Place, so_far: Recovered | None, task_status: trio.TaskStatus[None]
+    ) -> None:
         try:
-            async with open_hatch(record, seed, self.workshop) as place.hatch:
+            async with open_hatch(record, record.hatch.image.seed or 0, self.workshop, so_far) as place.hatch:
                 task_status.started()
                 await place.hatch.run()
         finally:
-            del self._running[record.session]
-            self._leashes.untie(record.session)
-            self._ended.unpark_all()
+            self._leave(record.session)
+
+    def _leave(self, session: str) -> None:
+        del self._running[session]
+        self._leashes.untie(session)
+        self._ended.unpark_all()
+
+    def _with_seed(self, hatch: HatchRequest) -> HatchRequest:
+        """The hatch as its record keeps it: begun again after a restart, it draws the same picture."""
+        if hatch.image.seed is not None:
+            return hatch
+        image = msgspec.structs.replace(hatch.image, seed=self._random.getrandbits(32))
+        return msgspec.structs.replace(hatch, image=image)
 
     def _cut(self, session: str) -> None:
         place = self._running.get(session)
         if place is not None:
             self._nursery.start_soon(place.cancel, "nobody watches any more")
+
+
+def _digest(hatch: HatchRequest) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.astuple(hatch))).digest()  # no field left out

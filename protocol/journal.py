@@ -3,16 +3,21 @@
 import msgspec
 
 from protocol.commands import HatchRequest, StateName
-from protocol.events import Reliable, SessionEvent
+from protocol.events import Artifact, Reliable, SessionEvent
+from protocol.persona import Persona
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How a session began; `created_at_ms` is wall-clock time since 1970."""
+    """How a session began; `created_at_ms` is wall-clock time since 1970.
+
+    `grace_s` is for how long it goes on when nobody watches it, or None: as long as it takes.
+    """
 
     session: str
     owner: str
     hatch: HatchRequest
     created_at_ms: int
+    grace_s: float | None = None
 
 
 class EpochBegun(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -23,6 +28,23 @@ class EpochBegun(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     attempt: int
     state: StateName
     keeps_persona: bool
+
+
+class Recovered(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a session had come that an earlier process of the gateway has left without an end."""
+
+    record: SessionRecord
+    state: StateName
+    epoch: int
+    attempt: int
+    seq: int
+    persona: Persona | None
+    artifacts: list[Artifact]
+
+    @property
+    def untold(self) -> bool:
+        """Whether nothing reliable was said of it: then it can begin like any other."""
+        return self.epoch == 1 and self.seq == 0
 
 
 Entry = EpochBegun | SessionEvent

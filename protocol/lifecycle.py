@@ -24,7 +24,7 @@ from protocol.events import (
     Thinking,
     WorkerFate,
 )
-from protocol.journal import Entry, EpochBegun
+from protocol.journal import Entry, EpochBegun, Recovered
 from protocol.persona import Persona
 from protocol.progress import PERSONA_DONE, Details, ProgressModel
 
@@ -62,6 +62,22 @@ class Lifecycle:
         self._progress.begin_epoch(PERSONA_DONE)
         shown = self._progress.persona_complete()
         return [PersonaReady(session=self.session, seq=self._next_seq(), persona=self.persona), *_said(shown)]
+
+    def restore(self, so_far: Recovered) -> None:
+        """Stand where an earlier process of the gateway has left the session."""
+        self.epoch, self.attempt, self._seq = so_far.epoch, so_far.attempt, so_far.seq
+        if so_far.state == "cancelling":
+            self.state, self.cancel_reason = "cancelling", "it was being cancelled when the gateway stopped"
+        self._picture_shown = bool(so_far.artifacts)
+
+    def resume(self, now: float) -> list[Entry]:
+        """Go on from what was restored; all but its end is a new attempt in a new epoch."""
+        return [] if self.decided else self.retry("the gateway was started again", now)
+
+    @property
+    def decided(self) -> bool:
+        """Whether only the end is missing."""
+        return self._picture_shown or self.state == "cancelling"
 
     @property
     def ended(self) -> bool:
@@ -189,6 +205,7 @@ class Lifecycle:
 
     def _end(self, outcome: Outcome, failure: Failure | None, now: float) -> End:
         self.state = outcome
+        agent = self.session if outcome == "done" else None  # an agent has the id of the session that hatched it
         latency = None if self._cancelled_at is None else _ms(now - self._cancelled_at)
         receipt = Receipt(
             queued_ms=_ms(self._spent["queued"]),
@@ -204,7 +221,9 @@ class Lifecycle:
             exit_code=self._exit_code,
             engines=self._engines,
         )
-        return End(session=self.session, seq=self._next_seq(), outcome=outcome, receipt=receipt, error=failure)
+        return End(
+            session=self.session, seq=self._next_seq(), outcome=outcome, receipt=receipt, error=failure, agent=agent
+        )
 
     # --- steps of the machine
 

@@ -9,14 +9,14 @@ from typing import Final
 
 import msgspec
 
-# Commands in order of preference (few steps first) with the Hugging Face repository of their default model, as mflux
+# Command lines in order of preference (few steps first) with the Hugging Face repository of their model, as mflux
 # 0.24 names it (mflux/models/common/config/model_config.py).
 COMMANDS: Final = (
     ("mflux-generate-z-image-turbo", "Tongyi-MAI/Z-Image-Turbo"),
     ("mflux-generate-flux2", "black-forest-labs/FLUX.2-klein-4B"),
     ("mflux-generate-ernie-image-turbo", "baidu/ERNIE-Image-Turbo"),
     ("mflux-generate-krea2", "krea/Krea-2-Turbo"),
-    ("mflux-generate", "black-forest-labs/FLUX.1-schnell"),
+    ("mflux-generate --model schnell", "black-forest-labs/FLUX.1-schnell"),
     ("mflux-generate-qwen", "Qwen/Qwen-Image-2512"),
 )
 
@@ -30,8 +30,8 @@ class DetectedMflux(msgspec.Struct, frozen=True):
 
 def detect_mflux(environ: Mapping[str, str]) -> DetectedMflux:
     """Look at the path and the download cache; starts nothing and asks nobody."""
-    present = [(command, repository) for command, repository in COMMANDS if find_command(command, environ)]
-    ready = (command for command, repository in present if _is_downloaded(repository, environ))
+    present = [known for known in COMMANDS if find_command(known[0].partition(" ")[0], environ)]
+    ready = (command for command, repository in present if is_downloaded(repository, environ))
     return DetectedMflux(next(ready, None), installed=bool(present))
 
 
@@ -42,7 +42,7 @@ def find_command(command: str, environ: Mapping[str, str]) -> str | None:
     return found and os.path.abspath(found)  # it is to run in another directory
 
 
-def _is_downloaded(repository: str, environ: Mapping[str, str]) -> bool:
+def is_downloaded(repository: str, environ: Mapping[str, str]) -> bool:
     """Whether weights lie in the Hugging Face cache, laid out as documented, and none of them is half there."""
     home = environ.get("HF_HOME") or str(Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
     cache = Path(environ.get("HF_HUB_CACHE") or Path(home) / "hub")

@@ -13,7 +13,7 @@ from actors.artifacts import ArtifactStore, StoredPicture
 from actors.mflux.engine import RenderJob, Tell
 from actors.mflux.jobs import open_job_directory
 from actors.mflux.watch import BarWatch
-from actors.pty import ONE_SHOT_LADDER, ExitStatus, PtyChild, PtySpec, open_pty
+from actors.pty import ONE_SHOT_LADDER, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed, ImageUnavailable, Invalid
 from protocol.mail import RenderStaged, WorkerLeft
@@ -46,12 +46,21 @@ def demo_program() -> Program:
 class OneShotEngine:
     """Draws by running `program` once per picture; the child's output is thrown away when it is cancelled."""
 
-    def __init__(self, program: Program, *, artifacts: ArtifactStore, jobs: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        artifacts: ArtifactStore,
+        jobs: Path,
+        environ: Mapping[str, str],
+        keeper: Keeper | None = None,
+    ) -> None:
         self.name = program.name
         self._program = program
         self._artifacts = artifacts
         self._jobs = jobs
         self._env = child_environment(environ)
+        self._keeper = keeper
 
     def planned_steps(self, image: ImageOptions) -> int:
         """See ImageEngine."""
@@ -99,7 +108,7 @@ class OneShotEngine:
         watch = BarWatch(trio.current_time())
         child: PtyChild | None = None
         try:
-            async with open_pty(spec, ladder=ONE_SHOT_LADDER) as child:
+            async with open_pty(spec, ladder=ONE_SHOT_LADDER, keeper=self._keeper) as child:
                 while data := await child.receive():
                     for letter in watch.feed(data, trio.current_time()):
                         await tell(letter)

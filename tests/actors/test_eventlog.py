@@ -1,15 +1,21 @@
 """What every EventLog promises, run against each implementation there is."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
 import trio
 
-from actors.eventlog import EventLog, MemoryLog, Publish
+from actors.eventlog import Claim, Created, EventLog, Existing, MemoryLog, Publish
+from actors.store.database import StoreLimits, open_database
+from actors.store.eventlog import LogLimits, open_sqlite_log
+from actors.store.keys import KeyLimits
 from protocol import mail
-from protocol.errors import Gone, Invalid, NotFound
+from protocol.errors import Gone, Invalid, KeyConflict, NotFound
 from protocol.events import Artifact, PersonaReady, Progress, State, Text
 from protocol.journal import Entry
 from protocol.lifecycle import Lifecycle
@@ -26,7 +32,15 @@ async def memory_log(publish: Publish) -> AsyncIterator[EventLog]:
     yield MemoryLog(publish, retained=RETAINED)
 
 
-@pytest.fixture(params=[memory_log])
+@asynccontextmanager
+async def sqlite_log(publish: Publish) -> AsyncIterator[EventLog]:
+    with TemporaryDirectory() as directory:
+        async with open_database(Path(directory) / "store.sqlite3", StoreLimits()) as database:
+            limits = LogLimits(retained=RETAINED, cached=1)
+            yield await open_sqlite_log(database, publish, limits=limits, key_limits=KeyLimits(), now_s=time.time)
+
+
+@pytest.fixture(params=[memory_log, sqlite_log])
 def open_log(request: pytest.FixtureRequest) -> OpenLog:
     opener: OpenLog = request.param
     return opener
@@ -65,7 +79,7 @@ async def test_a_new_session_can_be_seen_and_nothing_was_published(open_log: Ope
     async with open_log(recorder.publish) as log:
         created = await log.create(record_of())
         view = await log.view("s1")
-        assert created.record == view.record == record_of()
+        assert created.view.record == view.record == record_of()
         assert (view.state, view.seq, view.epoch) == ("queued", 0, 1)
         assert await log.tail("s1", 0) == []
     assert recorder.batches == []
@@ -256,3 +270,69 @@ async def test_artifacts_are_kept_without_an_address(open_log: OpenLog) -> None:
         assert [artifact.url for artifact in kept] == [""], "whoever shows it signs a fresh one"
         signed = (await log.view("s1")).snapshot(lambda artifact: msgspec.structs.replace(artifact, url="/x"))
         assert [artifact.url for artifact in signed.artifacts] == ["/x"]
+
+
+# --- keys
+
+CLAIM = Claim("k", b"1")
+
+
+async def test_one_claim_is_one_session_whoever_comes_first(open_log: OpenLog) -> None:
+    async with open_log(Recorder().publish) as log:
+        found: list[Created | Existing] = []
+
+        async def begin(session: str) -> None:
+            found.append(await log.create(record_of(session), CLAIM))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(begin, f"s{number}")
+        assert sorted(type(outcome).__name__ for outcome in found) == ["Created"] + ["Existing"] * 9
+        (session,) = await listed(log)
+        assert {outcome.view.session for outcome in found} == {session}
+        claimed = await log.claimed("ann", CLAIM)
+        assert claimed is await log.view(session)
+
+
+async def test_a_key_with_another_hatch_is_a_conflict_and_keeps_nothing(open_log: OpenLog) -> None:
+    async with open_log(Recorder().publish) as log:
+        await log.create(record_of("s1"), CLAIM)
+        for attempt in (log.create(record_of("s2"), Claim("k", b"2")), log.claimed("ann", Claim("k", b"2"))):
+            with pytest.raises(KeyConflict) as refusal:
+                await attempt
+            assert refusal.value.field == "key"
+        assert await listed(log) == ["s1"]
+        with pytest.raises(NotFound):
+            await log.view("s2")
+
+
+async def test_keys_and_early_cancels_belong_to_their_owner(open_log: OpenLog) -> None:
+    async with open_log(Recorder().publish) as log:
+        await log.create(record_of("s1"), CLAIM)
+        assert await log.claimed("bob", CLAIM) is None
+        assert await log.bury("bob", "k", "mischief") is None
+        assert await log.bury("ann", "k", "late") == "s1"
+        theirs = await log.create(record_of("s2", owner="bob"), CLAIM)
+        assert isinstance(theirs, Created)
+        assert theirs.doom == "mischief"
+
+
+async def test_a_cancel_that_came_early_is_told_once(open_log: OpenLog) -> None:
+    async with open_log(Recorder().publish) as log:
+        assert await log.bury("ann", "k", "changed my mind") is None
+        first = await log.create(record_of("s1"), CLAIM)
+        again = await log.create(record_of("s2"), CLAIM)
+        assert isinstance(first, Created)
+        assert first.doom == "changed my mind"
+        assert isinstance(again, Existing)
+
+
+async def test_the_session_of_a_key_may_have_been_pruned(open_log: OpenLog) -> None:
+    async with open_log(Recorder().publish) as log:
+        await log.create(record_of("s1"), CLAIM)
+        for entries in hatched("s1"):
+            await log.append("s1", entries)
+        await play(log, *(f"later{number}" for number in range(RETAINED)))
+        for ask in (log.claimed("ann", CLAIM), log.create(record_of("s2"), CLAIM)):
+            with pytest.raises(Gone):
+                await ask

@@ -15,6 +15,7 @@ from actors.eventlog import EventLog, MemoryLog
 from actors.hatch import Hatch, HatchLimits, Workshop, open_hatch
 from actors.llm.actor import WritingLimits
 from actors.llm.backend import Chunk, LlmBackend, LlmRequest, TextChunk
+from actors.llm.estimate import LengthHistory
 from actors.llm.sim import SimWriter, WriterScript
 from actors.mflux.engine import ImageEngine, RenderJob, Tell
 from actors.mflux.sim import SimImage, SimImageEngine
@@ -59,6 +60,7 @@ class House:
         self.workshop = Workshop(
             llm=writer or ScriptedWriter(),
             llm_slots=Slots(1),
+            lengths=LengthHistory(),
             image=painter or ScriptedPainter(),
             render_slots=Slots(1),
             eventlog=self.log,
@@ -566,7 +568,8 @@ class SlowLog:
     """An EventLog as a disk makes it: every append takes a while, and is carried out even when it is cancelled."""
 
     def __init__(self, inner: EventLog) -> None:
-        self.create, self.view, self.tail, self.list = inner.create, inner.view, inner.tail, inner.list
+        self.create, self.claimed, self.bury = inner.create, inner.claimed, inner.bury
+        self.view, self.tail, self.list = inner.view, inner.tail, inner.list
         self._inner = inner
         self._turn = trio.Lock()
 

@@ -19,7 +19,7 @@ from tests.helpers.children import HATCHERY, Child, descendants, hatchery, is_al
 from tests.helpers.scripted_http import Received, scripted_server
 
 SIM = ("--llm", "sim", "--image", "sim", "--data", "data")
-DEMO = ("--llm", "demo", "--image", "demo", "--data", "data")
+DEMO = ("--llm", "demo", "--image", "demo")
 FAST = {"HATCHERY_SIM_TOKENS_PER_S": "4000", "HATCHERY_SIM_STEP_S": "0.01"}
 SLOW = {"HATCHERY_SIM_TOKENS_PER_S": "1"}
 
@@ -81,7 +81,7 @@ async def test_the_demo_engines_draw_the_same_for_the_same_seed(tmp_path: Path) 
     assert files["a"][1] != files["c"][1]
     agent = _AGENT.decode(files["a"][0])
     assert (agent.engines.llm, agent.engines.image) == ("demo", "demo")
-    assert os.listdir(tmp_path / "data" / "jobs") == []
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
 
 
 # --- exit codes and words
@@ -201,8 +201,7 @@ async def test_ctrl_c_in_drawing_ends_the_painters_process(tmp_path: Path) -> No
         await _interrupted(child)
     assert child.err.startswith("hatchery: cancelled while drawing at step ")
     assert "the painter's process is gone (exit code -15)" in child.err
-    assert os.listdir(tmp_path / "data" / "jobs") == []
-    assert os.listdir(tmp_path) == ["data"]
+    assert os.listdir(tmp_path) == []
 
 
 async def test_ctrl_c_with_json_still_ends_with_the_end(tmp_path: Path) -> None:

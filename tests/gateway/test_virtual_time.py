@@ -40,7 +40,7 @@ DECODER = msgspec.json.Decoder(list[ServerMessage])
 def _clumsy_writer(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it writes is often taken back."""
     script = partial(WriterScript, invalid=0.2, unavailable=0.1, cut_off=0.05)
-    monkeypatch.setattr("gateway.engines.WriterScript", script)
+    monkeypatch.setattr("gateway.writers.WriterScript", script)
 
 
 async def no_pages(scope: Scope, receive: Receive, send: Send) -> None:

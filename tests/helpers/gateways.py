@@ -43,7 +43,8 @@ async def running_gateway(data: Path, environ: dict[str, str] | None = None, **s
 @asynccontextmanager
 async def running_services(data: Path, *, seed: int = 0, **settings: Any) -> AsyncIterator[Services]:
     """What a gateway consists of but its listener: no socket and no thread, fit for virtual time."""
-    async with open_services(_config(data, settings), random=Random(seed), now_s=trio.current_time) as services:
+    config = _config(data, {"hatch__durable": False, **settings})
+    async with open_services(config, random=Random(seed), now_s=trio.current_time) as services:
         yield services
 
 

@@ -10,6 +10,9 @@ import msgspec
 
 from gateway.config import SECTIONS
 
+PACKAGES: Final = (
+    "protocol", "actors", "actors/llm", "actors/mflux", "actors/mflux/warm", "actors/store", "gateway", "gateway/checks",
+)  # fmt: skip
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
 
@@ -29,7 +32,7 @@ def settings_table() -> str:
 def house_map() -> str:
     """Every module with the first sentence of its docstring."""
     rows = ["| room | holds |", "|---|---|"]
-    for package in ("protocol", "actors", "actors/llm", "actors/mflux", "gateway"):
+    for package in PACKAGES:
         for path in sorted((ROOT / package).glob("*.py")):
             docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
             if path.name != "__init__.py" and docstring:

@@ -31,7 +31,7 @@ def heavy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def mflux_client(data: Path, checkpoint: Path) -> AsyncIterator[Listener]:
     engine = f"{MFLUX_COMMAND} --model {checkpoint}"
     async with (
-        running_gateway(data, OFFLINE, llm__engine="demo", image__engine=engine) as gateway,
+        running_gateway(data, OFFLINE, llm__engine="demo", image__engine=engine, image__warm=False) as gateway,
         listening_client(gateway) as listener,
     ):
         yield listener

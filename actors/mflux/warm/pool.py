@@ -1,0 +1,137 @@
+"""A seat: one render slot's worker, started when it is wanted, kept between hatches, replaced when it has died."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from random import Random
+from typing import Final
+
+import structlog
+import trio
+
+from actors.mflux.engine import Tell
+from actors.mflux.warm.child import LeftBeforeJob, WarmChild
+from actors.mflux.warm.wire import Draw, Drawn
+from protocol.errors import HatcheryError, ImageFailed, ImageUnavailable
+from protocol.mail import RenderStaged, WorkerLeft
+from protocol.restart import RestartPolicy, RestartWindow
+
+STOP_S: Final = 10.0  # more than the ladder takes that stops a child
+HIRES: Final = 2  # workers that may leave, one after the other, just as they are to begin a job
+
+log = structlog.get_logger(__name__)
+
+
+OpenChild = Callable[[], AbstractAsyncContextManager[WarmChild]]
+
+
+class Seat:
+    """`run` owns the worker's process; whoever has the seat may `draw`, once at a time, and must then `settle`."""
+
+    def __init__(self, open_child: OpenChild, restarts: RestartPolicy, random: Random) -> None:
+        self.child: WarmChild | None = None
+        self._open_child = open_child
+        self._window = RestartWindow(restarts, random)
+        self._wanted = trio.Event()
+        self._changed = trio.Event()
+        self._error: HatcheryError | None = None
+        self._died = False
+        self._used: WarmChild | None = None
+        self._load_s: float | None = None  # as it took last
+
+    @property
+    def warm(self) -> bool:
+        """There is a worker, or one is on its way."""
+        return self._wanted.is_set()
+
+    def want(self) -> None:
+        """Have a worker started, unless there is one."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Keep workers coming for ever; cancelled, it ends the present one first."""
+        while True:
+            await self._wanted.wait()
+            wanted_still = False
+            try:
+                await self._back_off()
+                wanted_still = await self._employ()
+            except HatcheryError as error:
+                self._error = error
+            if not wanted_still:
+                self._wanted = trio.Event()
+            self._notify()
+
+    async def draw(self, order: Draw, tell: Tell) -> Drawn:
+        """Have the picture drawn by a loaded worker. Raises ImageUnavailable or ImageFailed."""
+        self._used = None
+        for _ in range(HIRES):
+            child = self._used = await self._hire(tell)
+            self._load_s = (await child.load(tell, self._load_s)).load_s
+            try:
+                return await child.draw(order, tell)
+            except LeftBeforeJob:
+                await child.ended.wait()
+        reason = self._used.leaving if self._used else None
+        raise ImageFailed(f"{HIRES} image workers have left before they began: {reason or 'they died'}", retryable=True)
+
+    async def settle(self, patience_s: float) -> WorkerLeft | None:
+        """Make sure that nothing of the job still runs, and say what became of the worker; None if there was none.
+
+        A worker that has not dropped the job within `patience_s` is ended, and a new one started in the background.
+        """
+        child = self._used
+        if child is None:
+            return None
+        await child.settle(patience_s)
+        if child.leaving is not None:
+            with trio.move_on_after(patience_s):
+                await child.ended.wait()
+        if child.occupied or (child.leaving is not None and not child.ended.is_set()):
+            child.dismiss()
+            with trio.move_on_after(STOP_S):
+                await child.ended.wait()
+        if not child.ended.is_set() and not child.dismissed:
+            return WorkerLeft(fate="idle")
+        if child.status is None:
+            return WorkerLeft(fate="stuck")
+        number = child.status.signal
+        return WorkerLeft(fate="exited", exit_code=-number if number else child.status.code)
+
+    async def _hire(self, tell: Tell) -> WarmChild:
+        self._error = None
+        while True:
+            child = self.child
+            if child is not None and child.leaving is None and not child.ended.is_set():
+                return child
+            if self._error is not None:
+                raise self._error
+            self.want()
+            await tell(RenderStaged(stage="loading", basis="indeterminate", message="Starting the image worker"))
+            await self._changed.wait()
+
+    async def _back_off(self) -> None:
+        if self._died:
+            delay = self._window.next_delay(trio.current_time())
+            if delay is None:
+                raise ImageUnavailable("the image worker keeps dying: see the gateway's log for its last lines")
+            await trio.sleep(delay)
+
+    async def _employ(self) -> bool:
+        """One worker's life; whether another is to follow at once."""
+        try:
+            async with self._open_child() as child:
+                self.child = child
+                self._notify()
+                await child.run()
+        finally:
+            self.child = None
+        self._died = child.leaving is None and not child.dismissed
+        if self._died:
+            log.warning("image_worker_died", pid=child.pid, last_words=child.last_words())
+        if child.refusal is not None:
+            log.warning("image_model_unloadable", reason=child.refusal)
+        return child.dismissed and child.leaving is None and child.status is not None
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

@@ -1,0 +1,254 @@
+"""One SQLite file: a writer that commits whatever has gathered in one transaction, and a reader beside it.
+
+The queue lives on the event loop; one worker thread at a time has the writing connection, so nothing needs a lock.
+"""
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import apsw
+import msgspec
+import structlog
+import trio
+
+from actors.store.schema import MIGRATIONS, UnusableStore, connect, migrate
+from protocol.errors import HatcheryError, Internal, Overloaded
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Work = Callable[[apsw.Connection], T]
+Settle = Callable[[Any, HatcheryError | None], None]  # result and error, one of them None
+
+# What the world does to a store; every other error of SQLite is a bug or a damaged file.
+_UNWRITABLE: Final = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.PermissionsError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.NoMemError,
+)
+
+
+class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may wait for the disk, in writes, and how long after a failure the next attempt is made."""
+
+    queue: int = 2000
+    retry_s: float = 1.0
+
+
+class _Job:
+    __slots__ = ("error", "lasting", "result", "settle", "work")
+
+    def __init__(self, work: Work[Any], settle: Settle, *, lasting: bool) -> None:
+        self.work = work
+        self.settle = settle
+        self.lasting = lasting  # kept in line until it is committed
+        self.result: Any = None
+        self.error: HatcheryError | None = None
+
+
+class Database:
+    """Reads, and writes with group commit. `healthy` turns false when a commit fails, and true when one works again."""
+
+    def __init__(self, writer: apsw.Connection, reader: apsw.Connection, limits: StoreLimits) -> None:
+        self.healthy = True
+        self._writer = writer
+        self._reader = reader
+        self._limits = limits
+        self._queue: list[_Job] = []
+        self._news = trio.Event()
+        self._closing = trio.Event()
+        self._writing = trio.CapacityLimiter(1)
+        self._reading = trio.CapacityLimiter(1)
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on the reading connection, in a thread, within one consistent view of the data."""
+        return await trio.to_thread.run_sync(_consistently, self._reader, work, limiter=self._reading)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` within the next commit and return its result when that is durable.
+
+        A cancelled call is carried out all the same. Raises what `work` raises as a HatcheryError, and Overloaded when
+        too much is waiting or nothing can be written; then nothing was.
+        """
+        if len(self._queue) >= self._limits.queue:
+            raise Overloaded("too much waits to be written: try again in a moment", retry_after_ms=1000)
+        settled = trio.Event()
+        job = _Job(work, lambda _result, _error: settled.set(), lasting=False)
+        self._enqueue(job)
+        with trio.CancelScope(shield=True):  # bounded: at the next attempt it is written or refused
+            await settled.wait()
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
+        return result
+
+    def submit(self, work: Work[T], settle: Callable[[T | None, HatcheryError | None], None]) -> None:
+        """Have `work` committed in the order of submission, and `settle` called then; tried until it can be written.
+
+        The error is what `work` itself raised, or that the store was closed before anything could be written.
+        """
+        self._enqueue(_Job(work, settle, lasting=True))
+
+    def offer(self, work: Work[object]) -> None:
+        """Have `work` run within the next commit, if there is room and it can be written; nobody waits for it."""
+        if len(self._queue) < self._limits.queue:
+            self._enqueue(_Job(work, lambda _result, _error: None, lasting=False))
+
+    def _enqueue(self, job: _Job) -> None:
+        if self._closing.is_set():
+            raise Internal("the store is closed")
+        self._queue.append(job)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Write until `close`, and then once more what is left; not to be cancelled, since others rely on it."""
+        with trio.CancelScope(shield=True):
+            while self._queue or not self._closing.is_set():
+                if self.healthy:
+                    await self._news.wait()
+                self._news = trio.Event()
+                batch, self._queue = self._queue, []
+                await self._attempt(batch)
+
+    def close(self) -> None:
+        """Have `run` end."""
+        self._closing.set()
+        self._news.set()
+
+    async def _attempt(self, batch: list[_Job]) -> None:
+        final = self._closing.is_set()
+        try:
+            await trio.to_thread.run_sync(self._commit, batch, not self.healthy, limiter=self._writing)
+        except apsw.Error as error:
+            if self.healthy:
+                log.error("store_unwritable", error=str(error))
+            self.healthy = False
+            self._put_off(batch, error, final=final)
+            if not final:
+                with trio.move_on_after(self._limits.retry_s):
+                    await self._closing.wait()
+            return
+        if not self.healthy:
+            log.info("store_writable")
+        self.healthy = True
+        for job in batch:
+            job.settle(job.result, job.error)
+
+    def _put_off(self, batch: list[_Job], error: apsw.Error, *, final: bool) -> None:
+        """Refuse what can be refused; what lasts is first in the next batch."""
+        self._queue[:0] = [job for job in batch if job.lasting and not final]
+        for job in batch:
+            if final or not job.lasting:
+                job.error = _coded(error)
+                job.settle(None, job.error)
+
+    def _commit(self, batch: list[_Job], probe: bool) -> None:
+        """All in one transaction; a job that fails by its own fault is undone alone. Raises apsw.Error."""
+        writer = self._writer
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            if probe:  # that there is room for some pages again
+                writer.execute("INSERT INTO probe VALUES (randomblob(65536)); DELETE FROM probe")
+            for job in batch:
+                _run_alone(writer, job)
+            writer.execute("COMMIT")
+        finally:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+
+
+def _run_alone(writer: apsw.Connection, job: _Job) -> None:
+    writer.execute("SAVEPOINT job")
+    try:
+        job.error, job.result = None, job.work(writer)
+    except _UNWRITABLE:
+        raise
+    except Exception as error:
+        if not writer.in_transaction:  # SQLite has undone everything
+            raise
+        job.error = _coded(error)
+        writer.execute("ROLLBACK TO job")
+    writer.execute("RELEASE job")
+
+
+def _consistently(reader: apsw.Connection, work: Work[T]) -> T:
+    reader.execute("BEGIN")
+    try:
+        return work(reader)
+    finally:
+        reader.execute("COMMIT")
+
+
+def _coded(error: Exception) -> HatcheryError:
+    if isinstance(error, HatcheryError):
+        return error
+    if isinstance(error, _UNWRITABLE):
+        return Overloaded(f"the store cannot be written now: {error}", retry_after_ms=5000)
+    internal = Internal("the store failed")
+    internal.__cause__ = error
+    return internal
+
+
+@asynccontextmanager
+async def open_database(path: Path, limits: StoreLimits) -> AsyncIterator[Database]:
+    """The database at `path`, made or brought up to date; what was submitted is written when the block ends.
+
+    Raises UnusableStore, in words fit for the person who runs the gateway.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path.with_name(f"{path.name}.lock"))
+    try:
+        writer = await trio.to_thread.run_sync(_prepared, path)
+        reader = connect(path, read_only=True)
+        database = Database(writer, reader, limits)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(database.run)
+                try:
+                    yield database
+                finally:
+                    database.close()
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: a last checkpoint
+                await trio.to_thread.run_sync(partial(_close, reader, writer))
+    finally:
+        os.close(lock)
+
+
+def _prepared(path: Path) -> apsw.Connection:
+    try:
+        writer = connect(path)
+        try:
+            migrate(writer, MIGRATIONS)
+        except BaseException:
+            writer.close()
+            raise
+    except apsw.Error as error:
+        raise UnusableStore(f"{path} cannot be opened: {error}") from error
+    return writer
+
+
+def _close(*connections: apsw.Connection) -> None:
+    for connection in connections:
+        connection.close()
+
+
+def _lock(path: Path) -> int:
+    """One gateway a store: another one would begin its running hatches again. The system frees it with the process."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise UnusableStore(f"another gateway uses {path.parent}: give this one a data directory of its own") from error
+    return fd

@@ -1,0 +1,56 @@
+"""A session that has not ended, as the log holds it in memory, and the line of what it has yet to publish."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from protocol.events import Artifact, End, PersonaReady, Progress, State, Text
+from protocol.journal import Entry, EpochBegun, Kept
+from protocol.view import SessionView
+
+KEPT: Final = (EpochBegun, State, PersonaReady, Artifact, End)
+
+
+class Portion:
+    """What one append says; it is published when it is durable and all before it are published."""
+
+    __slots__ = ("durable", "entries", "error", "settled")
+
+    def __init__(self, entries: Sequence[Entry], *, durable: bool) -> None:
+        self.entries = entries
+        self.durable = durable
+        self.error: Exception | None = None
+        self.settled = trio.Event()
+
+
+class Live:
+    """A session that has not ended: its view, and what is on its way to it, folded ahead as far as its end needs it."""
+
+    __slots__ = ("line", "number", "offset", "place", "progress", "view")
+
+    def __init__(self, view: SessionView, number: int, place: int) -> None:
+        self.view = view
+        self.number = number
+        self.place = place
+        self.line: deque[Portion] = deque()
+        self.progress: Progress | None = None
+        self.offset = 0
+
+    def foresee(self, entries: Sequence[Entry]) -> list[Kept]:
+        """Take notice of what is appended; returns what of it is kept."""
+        kept: list[Kept] = []
+        for entry in entries:
+            match entry:
+                case Text():
+                    self.offset = entry.offset + len(entry.delta)
+                case Progress():
+                    self.progress = entry
+                case EpochBegun():
+                    self.offset, self.progress = 0, None
+                case _:
+                    pass
+            if isinstance(entry, KEPT):
+                kept.append(entry)
+        return kept

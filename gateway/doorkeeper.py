@@ -1,0 +1,49 @@
+"""Who gets a WebSocket: the checks of its handshake, the choice of its codec, and the dialogue it leads to."""
+
+import secrets
+from functools import partial
+from typing import Final
+
+from gateway.dialogue import Reception, converse
+from gateway.origin import OriginPolicy
+from gateway.problem import Problem
+from gateway.routes import OWNER
+from gateway.upgrade import Admission
+from gateway.websocket import UpgradeRequest
+from protocol.codec import Codec
+from protocol.errors import BadMessage, HatcheryError, NotFound
+
+SOCKET_PATH: Final = "/v1/ws"
+
+
+class Doorkeeper:
+    """Decides who gets a WebSocket."""
+
+    def __init__(self, policy: OriginPolicy, reception: Reception) -> None:
+        self._policy = policy
+        self._reception = reception
+
+    def admit(self, request: UpgradeRequest) -> Admission | Problem:
+        """The dialogue for a client that may come in, or why it may not."""
+        try:
+            self._policy.check_host(request.headers.get("host"))
+            if request.path != SOCKET_PATH:
+                raise NotFound(f"the WebSocket is at {SOCKET_PATH}")
+            self._policy.check_origin(request.headers.get("origin"))
+            subprotocol, codec = _choose_codec(request)
+        except HatcheryError as error:
+            return Problem.of(error)
+        serve = partial(converse, codec=codec, connection=secrets.token_hex(6), owner=OWNER, reception=self._reception)
+        return Admission(subprotocol, serve)
+
+
+def _choose_codec(request: UpgradeRequest) -> tuple[str | None, Codec]:
+    offers = [
+        offer.strip() for value in request.headers.getlist("sec-websocket-protocol") for offer in value.split(",")
+    ]
+    if not offers:
+        return None, Codec.JSON
+    for offer in offers:
+        if offer in {codec.value for codec in Codec}:
+            return offer, Codec(offer)
+    raise BadMessage(f"no subprotocol is known here; offer {' or '.join(codec.value for codec in Codec)}")

@@ -1,0 +1,157 @@
+"""A seat's worker over time: when it is started, when it is not, and what is said of it after a job."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+import trio
+import trio.testing
+
+from actors.mflux.warm.child import WarmChild
+from actors.mflux.warm.pool import Seat
+from actors.mflux.warm.wire import Draw, Drawn, Idle, Leaving
+from actors.reaper import ExitStatus
+from protocol.errors import ImageFailed, ImageUnavailable
+from protocol.mail import RenderMail, WorkerLeft
+from protocol.restart import RestartPolicy
+from tests.actors.mflux.warm.test_child import ORDER, READY, Worker, outcome_of
+
+RESTARTS = RestartPolicy(intensity=2, period_s=60.0, backoff_s=4.0)
+
+
+class Workers:
+    """All that a seat has started, each loaded at once; one that is dismissed ends with `status`."""
+
+    def __init__(self) -> None:
+        self.started: list[Worker] = []
+        self.status: ExitStatus | None = ExitStatus(signal=15)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[WarmChild]:
+        worker = Worker()
+        self.started.append(worker)
+        worker.child.ready = READY
+        try:
+            yield worker.child
+        finally:
+            worker.terminal.status = worker.terminal.status or self.status
+            worker.child.end()
+
+    @property
+    def last(self) -> Worker:
+        return self.started[-1]
+
+
+@asynccontextmanager
+async def seat_for(workers: Workers) -> AsyncIterator[Seat]:
+    async with trio.open_nursery() as nursery:
+        seat = Seat(workers.open, RESTARTS, Random(1))
+        nursery.start_soon(seat.run)
+        yield seat
+        nursery.cancel_scope.cancel()
+
+
+async def tell(letter: RenderMail) -> None:
+    """Nobody listens."""
+
+
+async def draw(seat: Seat, workers: Workers, play: Callable[[Worker, Draw], Awaitable[None]]) -> object:
+    """What a job ends with whose worker, once it has begun, plays on like that."""
+    return await outcome_of(lambda: seat.draw(ORDER, tell), lambda: _play(workers, play))
+
+
+async def _play(workers: Workers, play: Callable[[Worker, Draw], Awaitable[None]]) -> None:
+    await trio.sleep(RESTARTS.backoff_max_s)  # whatever backoff there is
+    if workers.started and not workers.last.child.ended.is_set():
+        await play(workers.last, await workers.last.begin())
+
+
+async def complete(worker: Worker, order: Draw) -> None:
+    await worker.finish(order, Drawn(job=order.job, seconds=1.0))
+    await worker.say(Idle(rss_bytes=1))
+
+
+async def crash(worker: Worker, order: Draw) -> None:
+    await worker.die(ExitStatus(signal=9))
+
+
+async def test_a_worker_is_started_when_wanted_and_kept_for_the_next_job(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        await trio.sleep(100)
+        assert workers.started == []
+        assert await seat.settle(1) is None
+        seat.want()
+        seat.want()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(workers.started) == 1
+        for job in (1, 2):
+            assert await draw(seat, workers, complete) == Drawn(job=job, seconds=1.0)
+            assert await seat.settle(1) == WorkerLeft(fate="idle")
+        assert len(workers.started) == 1
+
+
+async def test_one_that_died_is_replaced_when_needed_and_not_without_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        for deaths in range(1, RESTARTS.intensity + 2):
+            failure = await draw(seat, workers, crash)
+            assert isinstance(failure, ImageFailed)
+            assert failure.retryable
+            assert await seat.settle(1) == WorkerLeft(fate="exited", exit_code=-9)
+            assert len(workers.started) == deaths
+        assert isinstance(await draw(seat, workers, complete), ImageUnavailable)
+        assert await seat.settle(1) is None
+        await trio.sleep(RESTARTS.period_s)
+        assert await draw(seat, workers, complete) == Drawn(job=1, seconds=1.0)
+
+
+async def cancel_a_job(seat: Seat, workers: Workers) -> None:
+    with trio.move_on_after(1):
+        await seat.draw(ORDER, tell)
+    await workers.last.begin()
+
+
+async def test_one_that_does_not_drop_its_job_in_time_is_ended_and_replaced_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        await cancel_a_job(seat, workers)
+        assert await seat.settle(4) == WorkerLeft(fate="exited", exit_code=-15)
+        assert trio.current_time() == 5
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(workers.started) == 2
+        assert await draw(seat, workers, complete) == Drawn(job=1, seconds=1.0)
+
+
+async def test_one_that_cannot_be_ended_is_stuck_and_gets_no_company(autojump_clock: trio.testing.MockClock) -> None:
+    workers = Workers()
+    workers.status = None
+    async with seat_for(workers) as seat:
+        await cancel_a_job(seat, workers)
+        assert await seat.settle(4) == WorkerLeft(fate="stuck")
+        await trio.sleep(100)
+        assert len(workers.started) == 1
+
+
+async def test_one_that_leaves_as_a_job_comes_is_replaced_for_it(autojump_clock: trio.testing.MockClock) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        seat.want()
+        await trio.testing.wait_all_tasks_blocked()
+
+        async def script() -> None:
+            first = workers.last
+            await first.order()
+            await first.say(Leaving(reason="nothing to do"))
+            await first.die(ExitStatus(code=0))
+            await trio.sleep(1)
+            await complete(workers.last, await workers.last.begin())
+
+        assert await outcome_of(lambda: seat.draw(ORDER, tell), script) == Drawn(job=1, seconds=1.0)
+        assert len(workers.started) == 2

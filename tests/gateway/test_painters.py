@@ -1,0 +1,130 @@
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from actors.artifacts import ArtifactStore
+from actors.mflux.detect import COMMANDS, detect_mflux, find_command
+from actors.mflux.engine import ImageEngine
+from actors.mflux.oneshot import OneShotEngine
+from actors.mflux.warm.engine import WarmEngine
+from gateway.config import Config, ConfigError, load_config
+from gateway.painters import open_painter
+
+NAMES = [command.partition(" ")[0] for command, _ in COMMANDS]
+
+
+def _config(**settings: str) -> Config:
+    return load_config(None, {}, {name.replace("__", "."): value for name, value in settings.items()})
+
+
+def _machine(root: Path, *, commands: Iterable[str] = (), models: Iterable[str] = ()) -> dict[str, str]:
+    """A path and a download cache of our own."""
+    path, hub = root / "bin", root / "hub"
+    path.mkdir()
+    for command in commands:
+        (path / command).write_text("#!/bin/sh\n")
+        (path / command).chmod(0o755)
+    for model in models:
+        snapshot = hub / f"models--{model.replace('/', '--')}" / "snapshots" / "abc" / "transformer"
+        snapshot.mkdir(parents=True)
+        (snapshot / "weights.safetensors").write_bytes(b"")
+    return {"PATH": str(path), "HF_HUB_CACHE": str(hub)}
+
+
+@pytest.fixture(autouse=True)
+def _bare_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No commands beside this Python."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere" / "python"))
+
+
+async def _choose(tmp_path: Path, engine: str, environ: dict[str, str]) -> tuple[ImageEngine, list[Any]]:
+    config = _config(image__engine=engine, server__data=str(tmp_path / "data"))
+    with capture_logs() as logs:
+        async with open_painter(config, ArtifactStore(tmp_path / "artifacts"), environ) as painter:
+            return painter, logs
+
+
+@pytest.mark.parametrize("name", ["demo", "sim"])
+async def test_a_painter_by_name(tmp_path: Path, name: str) -> None:
+    painter, logs = await _choose(tmp_path, name, {})
+    assert painter.name == name
+    assert logs == []
+
+
+async def test_auto_without_mflux_is_the_demo_painter_and_says_so(tmp_path: Path) -> None:
+    painter, logs = await _choose(tmp_path, "auto", _machine(tmp_path))
+    assert painter.name == "demo"
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("image_demo", "warning")]
+    assert "install mflux" in logs[0]["reason"]
+
+
+async def test_auto_never_begins_to_download_a_model(tmp_path: Path) -> None:
+    painter, logs = await _choose(tmp_path, "auto", _machine(tmp_path, commands=NAMES))
+    assert painter.name == "demo"
+    assert "no model is downloaded" in logs[0]["reason"]
+
+
+async def test_auto_takes_the_first_command_whose_model_is_there(tmp_path: Path) -> None:
+    models = [COMMANDS[1][1], COMMANDS[3][1]]
+    painter, logs = await _choose(tmp_path, "auto", _machine(tmp_path, commands=NAMES, models=models))
+    assert painter.name == COMMANDS[1][0]
+    assert [(entry["event"], entry["command"]) for entry in logs] == [("image_found", COMMANDS[1][0])]
+
+
+def test_a_model_without_its_command_is_of_no_use(tmp_path: Path) -> None:
+    environ = _machine(tmp_path, commands=[COMMANDS[0][0]], models=[COMMANDS[1][1]])
+    assert detect_mflux(environ).command is None
+
+
+def test_a_download_that_was_broken_off_is_not_there(tmp_path: Path) -> None:
+    command, model = COMMANDS[0]
+    environ = _machine(tmp_path, commands=[command], models=[model])
+    assert detect_mflux(environ).command == command
+    blobs = tmp_path / "hub" / f"models--{model.replace('/', '--')}" / "blobs"
+    blobs.mkdir()
+    (blobs / "0123.incomplete").write_bytes(b"")
+    assert detect_mflux(environ).command is None
+
+
+def test_a_model_of_which_only_the_description_is_there_is_not(tmp_path: Path) -> None:
+    command, model = COMMANDS[0]
+    environ = _machine(tmp_path, commands=[command], models=[model])
+    for weights in (tmp_path / "hub").rglob("*.safetensors"):
+        weights.with_name("config.json").touch()
+        weights.unlink()
+    assert detect_mflux(environ).command is None
+
+
+async def test_any_command_with_arguments_may_draw(tmp_path: Path) -> None:
+    painter, _ = await _choose(tmp_path, "my-paint --fast 'two words'", _machine(tmp_path, commands=["my-paint"]))
+    assert painter.name == "my-paint"
+
+
+def test_a_command_by_relative_path_is_found_from_any_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = _machine(tmp_path, commands=["my-paint"])
+    monkeypatch.chdir(tmp_path)
+    assert find_command("bin/my-paint", environ) == str(tmp_path / "bin" / "my-paint")
+    assert find_command("my-paint", {"PATH": "bin"}) == str(tmp_path / "bin" / "my-paint")
+
+
+@pytest.mark.parametrize(
+    "engine", ["no-such-command", "no-such --flag", "", "  ", "'unclosed", "/no/such/file", "Demo"]
+)
+async def test_a_painter_that_there_is_not(tmp_path: Path, engine: str) -> None:
+    with pytest.raises(ConfigError, match=r"image\.engine: .*auto, demo") as caught:
+        await _choose(tmp_path, engine, _machine(tmp_path))
+    assert "unpack" not in str(caught.value)
+
+
+async def test_a_command_whose_model_can_stay_loaded_is_drawn_with_warm(tmp_path: Path) -> None:
+    environ = _machine(tmp_path, commands=["mflux-generate-z-image-turbo"])
+    painter, _ = await _choose(tmp_path, "mflux-generate-z-image-turbo --quantize 8", environ)
+    assert isinstance(painter, WarmEngine)
+    painter, _ = await _choose(tmp_path, "mflux-generate-z-image-turbo --flag-of-tomorrow", environ)
+    assert isinstance(painter, OneShotEngine)
