@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -105,8 +105,8 @@ class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How often a failed actor is run again within a minute."""
     durable: bool = True
     """Whether sessions are kept on disk, and go on after a restart; else they live as long as the process."""
-    on_restart: Literal["resume", "fail"] = "resume"
-    """Whether hatches that a stopped gateway left unfinished begin again, in a new epoch, or end as failed."""
+    resume: bool = True
+    """Whether hatches that a stopped gateway left unfinished begin again, in a new epoch; else they end as failed."""
     retained: Count = 10_000
     """Ended sessions that are remembered."""
     key_s: Positive = 86_400.0

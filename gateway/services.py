@@ -106,7 +106,7 @@ def _hatch_limits(config: Config) -> HatchLimits:
         whole_s=config.hatch.whole_s,
         writing=WritingLimits(first_byte_s=llm.first_byte_s, gap_s=llm.gap_s, whole_s=llm.whole_s),
         restarts=RestartPolicy(intensity=config.hatch.restarts),
-        resumes=config.hatch.on_restart == "resume",
+        resumes=config.hatch.resume,
     )
 
 

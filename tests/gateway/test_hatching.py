@@ -98,7 +98,7 @@ async def test_an_interrupt_is_130_and_tells_what_was_stopped(
 
 
 async def test_settings_that_cannot_be_are_said_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"image\.engine"):
+    with pytest.RaisesGroup(pytest.RaisesExc(ConfigError, match=r"image\.engine"), flatten_subgroups=True):
         await hatch_one(_config(tmp_path / "data", image__engine="no-such-command"), _order(tmp_path / "owl"))
 
 

@@ -11,8 +11,9 @@ import msgspec
 from gateway.config import SECTIONS
 
 PACKAGES: Final = (
-    "protocol", "actors", "actors/llm", "actors/mflux", "actors/mflux/warm", "actors/store", "gateway", "gateway/checks",
-)  # fmt: skip
+    *("protocol", "actors", "actors/llm", "actors/mflux", "actors/mflux/warm", "actors/store"),
+    *("gateway", "gateway/checks"),
+)
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
 
