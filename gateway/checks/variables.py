@@ -14,7 +14,7 @@ _NUMBERS: Final[dict[str, Callable[[str], float]]] = {
     **dict.fromkeys(("TOTAL", "MINITERS", "MININTERVAL", "MAXINTERVAL", "SMOOTHING", "DELAY"), float),
 }
 _HIDES: Final = frozenset({"DISABLE", "GUI"})  # any text is true, "0" as well
-_CRASHES: Final = frozenset({"FILE", "WRITE_BYTES", "LOCK_ARGS"})
+_CRASHES: Final = frozenset({"FILE", "WRITE_BYTES"})
 _DISTORTS: Final = frozenset(
     {"ASCII", "BAR_FORMAT", "DESC", "TOTAL", "INITIAL", "UNIT_SCALE", "DELAY", "MINITERS", "NROWS", "POSITION"}
 )

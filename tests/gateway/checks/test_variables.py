@@ -14,7 +14,6 @@ CASES = [
     ("TQDM_NCOLS=wide", "crashes mflux"),
     ("TQDM_WRITE_BYTES=1", "crashes mflux"),
     ("TQDM_FILE=x", "crashes mflux"),
-    ("TQDM_LOCK_ARGS=x", "crashes mflux"),
     ("TQDM_DISABLE=0", "hides every bar"),
     ("TQDM_ASCII=true", "distorts the bars"),
     ("TQDM_BAR_FORMAT={l_bar}", "distorts the bars"),
