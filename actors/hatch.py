@@ -66,6 +66,7 @@ class Hatch:
         self, record: SessionRecord, seed: int, workshop: Workshop, nursery: trio.Nursery, so_far: Recovered | None
     ) -> None:
         self.session = record.session
+        self.begun = trio.Event()  # its first words are published, or it has failed
         self._record = record
         self._seed = seed
         self._workshop = workshop
@@ -75,7 +76,7 @@ class Hatch:
             record.session,
             engines=workshop.engines,
             steps=workshop.image.planned_steps(record.hatch.image),
-            persona=record.hatch.persona if so_far is None else so_far.persona,
+            persona=record.hatch.persona if so_far is None else so_far.persona or record.hatch.persona,
             now=trio.current_time(),
         )
         self._mail_for_mflux: Mailbox[PersonaWritten] = Mailbox(1)
@@ -90,9 +91,14 @@ class Hatch:
 
     async def run(self) -> None:
         """Run the actors until both have ended well. Raises the error that stands in the way."""
-        await self._say(self._begin())
+        try:
+            await self._begin()
+        finally:
+            self.begun.set()
         if self._lifecycle.decided:
             return
+        if self._lifecycle.persona is None:
+            await self._workshop.image.prewarm()
         children = [ChildSpec("mflux", self._run_mflux, Restart.TRANSIENT, _crashed)]
         if self._lifecycle.persona is None:
             children.insert(0, ChildSpec("llm", self._run_llm, Restart.TRANSIENT, _llm_may_return))
@@ -106,15 +112,22 @@ class Hatch:
             on_restart=self._on_restart,
         ).run()
 
-    def _begin(self) -> list[Entry]:
-        if self._so_far is None:
-            return self._lifecycle.begin()
-        self._lifecycle.restore(self._so_far)
-        if not self._workshop.limits.resumes and not self._lifecycle.decided:
-            raise Draining("the gateway was stopped while this hatch ran: start it again")
-        if self._so_far.attempt >= MAX_ATTEMPTS:
-            raise Internal(f"given up after {self._so_far.attempt} attempts, which the gateway did not survive")
-        return self._lifecycle.resume(trio.current_time())
+    async def _begin(self) -> None:
+        resumes = self._workshop.limits.resumes
+        so_far = self._so_far
+        if so_far is None or (so_far.untold and resumes):
+            await self._say(self._lifecycle.begin())
+            return
+        self._lifecycle.restore(so_far)
+        error: HatcheryError | None = None
+        if not self._lifecycle.decided:
+            if not resumes:
+                error = Draining("the gateway was stopped while this hatch ran: start it again")
+            elif so_far.attempt >= MAX_ATTEMPTS:
+                error = Internal(f"given up after {so_far.attempt} attempts, which the gateway did not survive")
+        await self._say(self._lifecycle.resume(trio.current_time(), again=error is None))
+        if error is not None:
+            raise error
 
     async def _run_llm(self) -> None:
         job = WritingJob(prompt=self._record.hatch.prompt, owner=self._record.owner, seed=self._seed)
@@ -198,7 +211,7 @@ async def open_hatch(
             error = DeadlineExceeded(f"the hatch was not done within {workshop.limits.whole_s:g} s")
     except (Exception, BaseExceptionGroup) as raised:
         error = coded(raised)
-        if error.__cause__ is not None:
+        if isinstance(error, Internal):  # a bug of ours; the others say all that there is to say
             log.error("hatch_failed", session=record.session, code=error.code, exc_info=raised)
     finally:
         if hatch is not None:

@@ -1,10 +1,12 @@
 """The Starlette application: routes, the checks that every request must pass, and errors as problem+json."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -14,9 +16,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.asgi import INTERNAL
+from gateway.entrance import Entrance
 from gateway.origin import OriginPolicy
 from gateway.problem import Problem
-from protocol.errors import BadMessage, HatcheryError
+from gateway.uploads import UPLOADS_PATH
+from protocol.errors import BadMessage, HatcheryError, Unauthenticated
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CODES: Final = {404: "not_found", 405: "bad_message"}
@@ -24,15 +28,23 @@ _HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
 }
+_CSP: Final = (  # of every answer that has no stricter one: the page's own files and socket, nothing inline
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self';"
+    " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_OPEN: Final = frozenset({"/", "/healthz"})  # the page asks for the token
+_OPEN_BELOW: Final = ("/v1/artifacts/", "/assets/")  # signed URLs, and the page's files
+_CHALLENGE: Final = ("WWW-Authenticate", 'Bearer realm="hatchery"')
 
 
-def create_app(routes: Sequence[Route], policy: OriginPolicy) -> Starlette:
-    """The application for plain HTTP."""
+def create_app(routes: Sequence[Route], policy: OriginPolicy, entrance: Entrance) -> Starlette:
+    """The application for plain HTTP; handlers learn from `user_of` who asks."""
     return Starlette(
         routes=routes,
         middleware=[
-            Middleware(_Door, policy=policy),
+            Middleware(_Door, policy=policy, entrance=entrance),
             Middleware(
                 CORSMiddleware,
                 allow_origins=policy.allowed_origins,
@@ -40,27 +52,35 @@ def create_app(routes: Sequence[Route], policy: OriginPolicy) -> Starlette:
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
                 expose_headers=["Location", "Retry-After"],
             ),
-            Middleware(_Gate, policy=policy),
+            Middleware(_Gate, policy=policy, entrance=entrance),
         ],
         exception_handlers={HatcheryError: _coded, HTTPException: _plain, Exception: _broken},
     )
 
 
 class _Door:
-    """Refuses foreign hosts, and gives every answer the headers that keep browsers from guessing and framing."""
+    """Refuses foreign hosts, sees through trusted proxies, and gives every answer the headers that bridle browsers."""
 
-    def __init__(self, app: ASGIApp, policy: OriginPolicy) -> None:
+    def __init__(self, app: ASGIApp, policy: OriginPolicy, entrance: Entrance) -> None:
         self._app = app
         self._policy = policy
+        self._proxies = entrance.proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                headers.setdefault("content-security-policy", _CSP)
             await send(message)
 
+        headers = Headers(scope=scope)
+        peer = scope["client"]
+        scope["client"] = self._proxies.client(peer, headers)
+        secure = self._policy.is_secure(headers.get("host"))
+        scope["scheme"] = "https" if secure else self._proxies.scheme(peer, headers)
         try:
-            self._policy.check_host(Request(scope).headers.get("host"))
+            self._policy.check_host(headers.get("host"))
         except HatcheryError as error:
             await _respond(Problem.of(error))(scope, receive, send_with_headers)
         else:
@@ -68,31 +88,48 @@ class _Door:
 
 
 class _Gate:
-    """Refuses changes asked for by foreign pages, or by bodies that a form could send."""
+    """Refuses strangers, and changes asked for by foreign pages or by bodies that a form could send."""
 
-    def __init__(self, app: ASGIApp, policy: OriginPolicy) -> None:
+    def __init__(self, app: ASGIApp, policy: OriginPolicy, entrance: Entrance) -> None:
         self._app = app
         self._policy = policy
+        self._access = entrance.access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         try:
             self._check(request)
+            self._recognise(request)
         except HatcheryError as error:
             await _respond(Problem.of(error))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
+    def _recognise(self, request: Request) -> None:
+        with contextlib.suppress(Unauthenticated) if _is_open(request) else contextlib.nullcontext():
+            request.state.identity = self._access.recognise(request.headers)
+
     def _check(self, request: Request) -> None:
         if request.method in _READING:
             return
         self._policy.check_origin(request.headers.get("origin"))
+        if request.method == "DELETE" or request.url.path == UPLOADS_PATH:  # which takes no type that a form could send
+            return
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if request.method != "DELETE" and content_type != "application/json":
+        if content_type != "application/json":
             raise BadMessage("the body must be JSON: send Content-Type: application/json")
 
 
+def _is_open(request: Request) -> bool:
+    """Whether strangers get as far as the handler, which may still ask `user_of` or check a signature."""
+    path = request.url.path
+    signed = path.startswith("/v1/agents/") and "signature" in request.query_params
+    return signed or path in _OPEN or path.startswith(_OPEN_BELOW)
+
+
 def _respond(problem: Problem) -> Response:
+    if problem.code == Unauthenticated.code:
+        problem = msgspec.structs.replace(problem, headers=(*problem.headers, _CHALLENGE))
     body = problem.body()
     headers = {name.decode(): value.decode() for name, value in problem.raw_headers(body)}
     return Response(body, problem.status, headers=headers)

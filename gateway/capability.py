@@ -11,7 +11,7 @@ from protocol.events import Artifact
 
 
 class Signer:
-    """Signs artifact URLs with HMAC-SHA256 (RFC 2104); `now_s` is wall-clock time in seconds since 1970."""
+    """Signs URLs with HMAC-SHA256 (RFC 2104); `now_s` is wall-clock time in seconds since 1970."""
 
     def __init__(self, secret: bytes, lifetime_s: float, now_s: Callable[[], float]) -> None:
         self._secret = secret
@@ -20,20 +20,26 @@ class Signer:
 
     def sign(self, artifact: Artifact) -> Artifact:
         """The same artifact with a URL that works from now on, for the signer's lifetime."""
-        expires = int(self._now_s() + self._lifetime_s)
-        signature = self._signature(artifact.sha256, expires)
-        url = f"/v1/artifacts/{artifact.sha256}?expires={expires}&signature={signature}"
-        return msgspec.structs.replace(artifact, url=url)
+        return msgspec.structs.replace(artifact, url=self.artifact_url(artifact.sha256))
 
-    def verify(self, sha256: str, expires: str, signature: str) -> None:
+    def artifact_url(self, sha256: str) -> str:
+        """A URL of one file of the artifact store that works from now on, for the signer's lifetime."""
+        return f"/v1/artifacts/{sha256}?{self.stamp(sha256)}"
+
+    def stamp(self, subject: str) -> str:
+        """The query `expires=…&signature=…` that `verify` takes for the same subject, for the signer's lifetime."""
+        expires = int(self._now_s() + self._lifetime_s)
+        return f"expires={expires}&signature={self._signature(subject, expires)}"
+
+    def verify(self, subject: str, expires: str, signature: str) -> None:
         """Raise Forbidden for a signature that is not ours, Gone for one that has expired."""
         if not expires.isascii() or not expires.isdigit() or len(expires) > 12:
-            raise Forbidden("this link is not complete: take a fresh one from the session")
-        expected = self._signature(sha256, int(expires))
+            raise Forbidden("this link is not complete: take a fresh one")
+        expected = self._signature(subject, int(expires))
         if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
-            raise Forbidden("this link is not valid: take a fresh one from the session")
+            raise Forbidden("this link is not valid: take a fresh one")
         if int(expires) < self._now_s():
-            raise Gone("this link has expired: take a fresh one from the session")
+            raise Gone("this link has expired: take a fresh one")
 
-    def _signature(self, sha256: str, expires: int) -> str:
-        return hmac.new(self._secret, f"{sha256}:{expires}".encode(), hashlib.sha256).hexdigest()
+    def _signature(self, subject: str, expires: int) -> str:
+        return hmac.new(self._secret, f"{subject}:{expires}".encode(), hashlib.sha256).hexdigest()

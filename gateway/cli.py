@@ -47,7 +47,8 @@ def hatch(
 
     if any("\ud800" <= c <= "\udfff" for c in prompt):  # how Python keeps argument bytes that it cannot decode
         _complain("the prompt is not UTF-8", USAGE)
-    flags = {"llm.engine": llm, "image.engine": image, "server.data": data, "server.port": 0}
+    private = {"server.host": "127.0.0.1", "server.port": 0, "access.tokens": []}  # nobody else is to reach it
+    flags = {"llm.engine": llm, "image.engine": image, "server.data": data, **private}
     order = Order(prompt=prompt, seed=seed, out=out, as_json=as_json)
     _run(hatch_one, _load(config, flags), order, verbose=False)
 
@@ -98,6 +99,62 @@ def engines(as_json: Annotated[bool, typer.Option("--json", help="Print one obje
     from gateway.doctor import run_engines
 
     _run(partial(run_engines, as_json=as_json), verbose=False)
+
+
+@app.command()
+def token(user: Annotated[str, typer.Argument(help="Whose token it is to be.")]) -> None:
+    """Make a token: prints it, this once, and the line for access.tokens, which holds no more than its hash."""
+    from gateway.auth import new_token
+
+    try:
+        fresh, line = new_token(user)
+    except ValueError as error:
+        _complain(str(error), USAGE)
+    typer.echo(f"token: {fresh}")
+    typer.echo(f'line:  "{line}"')
+    typer.echo(
+        "Give the token to its user; put the line into the file of --config: [access] tokens = [LINE, …].", err=True
+    )
+
+
+data_app = typer.Typer(help="Look after what a gateway has kept.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command()
+def check(data: Data = None, config: File = None) -> None:
+    """Read every page and every file, also while a gateway runs. Exit codes: 0 no problem, 1 a problem, 2 usage."""
+    from gateway.upkeep import run_check
+
+    _run(run_check, _load(config, {"server.data": data}), verbose=False)
+
+
+@data_app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder for the copy; an earlier one is brought up to date.")],
+    data: Data = None,
+    config: File = None,
+) -> None:
+    """Copy everything, also while a gateway runs, to a folder that --data can name."""
+    from gateway.upkeep import run_backup
+
+    _run(run_backup, _load(config, {"server.data": data}), target, verbose=False)
+
+
+@data_app.command()
+def prune(
+    sessions: Annotated[int, typer.Option("--sessions", min=0, help="How many ended sessions to keep.")] = 10_000,
+    days: Annotated[float, typer.Option("--days", min=0, help="How old an ended session may be.")] = 90,
+    upload_days: Annotated[float, typer.Option("--upload-days", min=0, help="How old an upload may be.")] = 30,
+    data: Data = None,
+    config: File = None,
+) -> None:
+    """Forget old sessions, uploads and the files that nobody refers to; agents stay. Stop the gateway first."""
+    from actors.store.store import Retention
+    from gateway.upkeep import run_prune
+
+    retention = Retention(sessions=sessions, session_days=days, upload_days=upload_days)
+    _run(run_prune, _load(config, {"server.data": data}), retention, verbose=False)
 
 
 def _load(file: Path | None, flags: dict[str, Any]) -> "Config":

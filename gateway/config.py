@@ -3,11 +3,12 @@
 Every setting is `section.name`; its variable is `HATCHERY_SECTION_NAME`, its TOML place `[section] name`.
 """
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,11 +16,13 @@ from msgspec import Meta
 from actors.census import MARKER
 
 PREFIX: Final = "HATCHERY_"
+TOKEN_LINE: Final = "^[A-Za-z0-9._-]{1,64}:sha256:[0-9a-f]{64}$"  # user, algorithm, hash
 
 Positive = Annotated[float, Meta(gt=0, le=1e9)]  # 1e9 s are 32 years: no setting is infinite
 Count = Annotated[int, Meta(ge=1)]
 _AUTHORITY: Final = r"://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@*,:\[\]]+)(:[0-9]+)?/?$"
 PublicUrl = Annotated[str, Meta(pattern="^https?" + _AUTHORITY)]
+TokenLine = Annotated[str, Meta(pattern=TOKEN_LINE)]
 WebOrigin = Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*" + _AUTHORITY)]
 
 
@@ -27,7 +30,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Where it listens and who may call."""
 
     host: str = "127.0.0.1"
-    """The address to listen on: a loopback address, until there are tokens."""
+    """The address to listen on; one that others can reach needs `access.tokens`."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8642
     """The port to listen on; 0 picks a free one."""
     data: str = ""
@@ -36,6 +39,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How the gateway is reached from outside, such as `https://hatch.example`; their hosts are answered."""
     allowed_origins: list[WebOrigin] = []
     """Origins of pages elsewhere that may use the gateway."""
+    trusted_proxies: list[str] = []
+    """Networks of reverse proxies, such as `10.0.0.0/8`, whose X-Forwarded-For and -Proto are believed."""
     max_connections: Count = 10_000
     """Connections at a time; one more is refused with 503."""
     hello_s: Positive = 10.0
@@ -44,8 +49,36 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Seconds between pings; a client that shows no sign of life for one more interval is dropped."""
     bad_messages: Count = 20
     """Messages that cannot be read before a connection is closed."""
+    drain_s: Annotated[float, Meta(ge=0, le=1e9)] = 30.0
+    """Seconds that `hatchery serve`, asked to stop, lets hatches go on before it cancels them; 0 cancels at once."""
     stop_s: Positive = 10.0
-    """Seconds that stopping may take before what still runs is cut off."""
+    """Seconds that stopping may then take before every connection is cut off."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a proxy that is no network; msgspec names the setting."""
+        for network in self.trusted_proxies:
+            ipaddress.ip_network(network)
+
+
+class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is known, and how much one of them may have; without tokens everybody on this machine is one user."""
+
+    tokens: list[TokenLine] = []
+    """Hashes of the tokens, each a line `user:sha256:…` that `hatchery token USER` prints; with any, one is needed."""
+    login_s: Positive = 604_800.0
+    """Seconds that a login on the page lasts."""
+    link_s: Positive = 86_400.0
+    """Seconds that a link for watching one session works."""
+    connections_per_user: Count = 100
+    """WebSockets at a time of a user with a token."""
+    connections_per_address: Count = 500
+    """WebSockets at a time from one address, where tokens are needed."""
+    hatches_per_user: Count = 100
+    """Hatches that may run or wait at a time for a user with a token."""
+    messages_per_s: Positive = 100.0
+    """Messages a second that one connection may send for long."""
+    messages_burst: Count = 5000
+    """Messages that it may send at once; as many again are refused before it is closed."""
 
 
 class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +119,20 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Pictures after which a worker is replaced."""
     memory_gb: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     """Memory in gigabytes above which a worker is replaced after its picture; 0: no bound."""
+    prewarm: Literal["auto", "on", "off"] = "auto"
+    """Whether the model is loaded while the persona is written; `auto`: if the memory is known to hold both models."""
+    previews: bool = False
+    """Whether pictures are shown while they are drawn; each step then costs one full decode more."""
+    preview_side: Annotated[int, Meta(ge=16, le=1024)] = 256
+    """The longer side of a preview, in pixels."""
+    preview_bytes: Annotated[int, Meta(ge=2048, le=512 * 1024)] = 24 * 1024
+    """The largest preview, in bytes."""
+    stall_step_s: Positive = 120.0
+    """Seconds that a step after the first may be silent, or five times the latest step, before the job is stopped."""
+    stall_download_s: Positive = 300.0
+    """Seconds that a download may be silent before the job is stopped."""
+    stall_silent_s: Positive = 900.0
+    """Seconds that the first step, loading, encoding, decoding or saving may take before the job is stopped."""
     max_pixels: Count = 2048 * 2048
     """The largest picture, in pixels."""
     max_steps: Count = 100
@@ -101,6 +148,10 @@ class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Hatches that may run or wait at a time."""
     whole_s: Positive = 3600.0
     """Seconds that one hatch may take, waiting included."""
+    upload_bytes: Count = 16 * 1024 * 1024
+    """The largest input picture, in bytes as sent."""
+    upload_pixels: Count = 32_000_000
+    """The largest input picture, in pixels."""
     restarts: Annotated[int, Meta(ge=0)] = 1
     """How often a failed actor is run again within a minute."""
     durable: bool = True
@@ -155,6 +206,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """All settings of one gateway."""
 
     server: ServerConfig = ServerConfig()
+    access: AccessConfig = AccessConfig()
     llm: LlmConfig = LlmConfig()
     image: ImageConfig = ImageConfig()
     hatch: HatchConfig = HatchConfig()
@@ -175,6 +227,7 @@ class ConfigError(Exception):
 
 
 Settings = dict[str, dict[str, Any]]
+_SECRET: Final = frozenset({"tokens", "api_key"})  # settings that no message may quote
 SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
 
 
@@ -248,4 +301,5 @@ def _check(settings: Settings, source: str) -> None:
                 msgspec.convert({name: value}, known, strict=source == "the file")
             except msgspec.ValidationError as error:
                 said = str(error).split(" - at ")[0]
-                raise ConfigError(f"{section}.{name} in {source}: {said}, not {value!r}") from error
+                shown = "" if name in _SECRET else f", not {value!r}"
+                raise ConfigError(f"{section}.{name} in {source}: {said}{shown}") from None

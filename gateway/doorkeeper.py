@@ -4,14 +4,15 @@ import secrets
 from functools import partial
 from typing import Final
 
-from gateway.dialogue import Reception, converse
+from gateway.auth import Identity
+from gateway.dialogue import Reception, Visitor, converse
+from gateway.entrance import Entrance
 from gateway.origin import OriginPolicy
 from gateway.problem import Problem
-from gateway.routes import OWNER
 from gateway.upgrade import Admission
 from gateway.websocket import UpgradeRequest
 from protocol.codec import Codec
-from protocol.errors import BadMessage, HatcheryError, NotFound
+from protocol.errors import BadMessage, HatcheryError, NotFound, Unauthenticated
 
 SOCKET_PATH: Final = "/v1/ws"
 
@@ -19,9 +20,10 @@ SOCKET_PATH: Final = "/v1/ws"
 class Doorkeeper:
     """Decides who gets a WebSocket."""
 
-    def __init__(self, policy: OriginPolicy, reception: Reception) -> None:
+    def __init__(self, policy: OriginPolicy, reception: Reception, entrance: Entrance) -> None:
         self._policy = policy
         self._reception = reception
+        self._entrance = entrance
 
     def admit(self, request: UpgradeRequest) -> Admission | Problem:
         """The dialogue for a client that may come in, or why it may not."""
@@ -33,8 +35,19 @@ class Doorkeeper:
             subprotocol, codec = _choose_codec(request)
         except HatcheryError as error:
             return Problem.of(error)
-        serve = partial(converse, codec=codec, connection=secrets.token_hex(6), owner=OWNER, reception=self._reception)
+        client = self._entrance.proxies.client(request.peer, request.headers)
+        visitor = Visitor(
+            connection=secrets.token_hex(6), address=client[0] if client else None, identity=self._recognise(request)
+        )
+        serve = partial(converse, codec=codec, visitor=visitor, reception=self._reception, entrance=self._entrance)
         return Admission(subprotocol, serve)
+
+    def _recognise(self, request: UpgradeRequest) -> Identity | None:
+        """Who it is by the headers; None leaves it to `hello`: browsers cannot read why a handshake was refused."""
+        try:
+            return self._entrance.access.recognise(request.headers)
+        except Unauthenticated:
+            return None
 
 
 def _choose_codec(request: UpgradeRequest) -> tuple[str | None, Codec]:

@@ -12,7 +12,7 @@ from protocol.commands import Id
 from protocol.envelope import Envelope, Kind
 from protocol.events import Artifact, End, Event, Progress
 from protocol.journal import Entry, EpochBegun
-from protocol.outbox import Outbox, OutboxLimits
+from protocol.outbox import Drop, Outbox, OutboxLimits
 from protocol.view import SessionView, Sign
 
 _KEPT_VIEWS = 16  # of sessions that a watcher has seen end, before they are swept out
@@ -24,11 +24,17 @@ class Watcher:
     __slots__ = ("_sign", "link", "outbox", "owner", "views")
 
     def __init__(
-        self, owner: str, codec: Codec, limits: OutboxLimits, socket_link: Callable[[Outbox], Link], sign: Sign
+        self,
+        owner: str,
+        codec: Codec,
+        limits: OutboxLimits,
+        socket_link: Callable[[Outbox], Link],
+        sign: Sign,
+        on_drop: Callable[[Drop], None],
     ) -> None:
         self.owner = owner
         self.views: dict[str, SessionView] = {}
-        self.outbox = Outbox(codec, limits, self._snapshot)
+        self.outbox = Outbox(codec, limits, self._snapshot, on_drop)
         self.link = socket_link(self.outbox)
         self._sign = sign
 
@@ -41,7 +47,8 @@ class Watcher:
 class Hub:
     """All `clients`, watchers by session, and followers by owner.
 
-    `on_attached` and `on_detached` are told of every attachment of a session's own owner.
+    `on_attached` and `on_detached` are told of every attachment of a session's own owner, `on_drop` of what clients
+    that join from then on lose by being slow.
     """
 
     def __init__(self, flusher: Flusher, limits: OutboxLimits, sign: Sign) -> None:
@@ -53,10 +60,11 @@ class Hub:
         self._followers: defaultdict[str, dict[Watcher, None]] = defaultdict(dict)
         self.on_attached: Callable[[str], None] = _ignore
         self.on_detached: Callable[[str], None] = _ignore
+        self.on_drop: Callable[[Drop], None] = _ignore
 
     @contextlib.contextmanager
     def join(self, owner: str, codec: Codec, socket: Socket) -> Iterator[Watcher]:
-        """A client's place, given up when the block ends."""
+        """A client's place, given up when the block ends; `watcher.owner` may be told later, before it follows."""
         with contextlib.ExitStack() as stack:
             watcher = Watcher(
                 owner,
@@ -64,13 +72,14 @@ class Hub:
                 self._limits,
                 lambda outbox: stack.enter_context(self._flusher.open_link(outbox, socket)),
                 self._sign,
+                self.on_drop,
             )
             self.clients[watcher] = None
             try:
                 yield watcher
             finally:
                 del self.clients[watcher]
-                _discard(self._followers, owner, watcher)
+                _discard(self._followers, watcher.owner, watcher)
                 for session in watcher.views:
                     self.detach(watcher, session)
 
@@ -102,13 +111,14 @@ class Hub:
         self._flusher.mark(watcher.link)
         if not ended and watcher not in self._watchers[view.session]:
             self._watchers[view.session][watcher] = None
-            self.on_attached(view.session)
+            if view.record.owner == watcher.owner:
+                self.on_attached(view.session)
 
     def detach(self, watcher: Watcher, session: str) -> None:
         """Deliver nothing more of a session."""
         watcher.outbox.detach(session)
         self._flusher.mark(watcher.link)
-        if _discard(self._watchers, session, watcher):
+        if _discard(self._watchers, session, watcher) and watcher.views[session].record.owner == watcher.owner:
             self.on_detached(session)
 
     def follow(self, watcher: Watcher) -> None:
@@ -172,5 +182,5 @@ def _discard(groups: dict[str, dict[Watcher, None]], name: str, watcher: Watcher
     return True
 
 
-def _ignore(_session: str) -> None:
-    """Nobody counts attachments."""
+def _ignore(_what: str) -> None:
+    """Nobody counts."""

@@ -19,8 +19,10 @@ class OriginPolicy:
     def __init__(self, *, host: str, port: int, public_urls: Sequence[str], allowed_origins: Sequence[str]) -> None:
         own = [f"http://{name}:{port}" for name in (*LOOPBACK, host)]
         self._own = {_as_browsers_say(url) for url in (*own, *public_urls)}
-        parted = [origin.partition("://") for origin in self._own]
+        parted = [_parted(origin) for origin in self._own]
         self._hosts = {name for _, _, name in parted} | {name + _DEFAULT_PORTS[scheme] for scheme, _, name in parted}
+        secure = [name for scheme, _, name in map(_parted, map(_as_browsers_say, public_urls)) if scheme == "https"]
+        self._secure = {*secure, *(name + _DEFAULT_PORTS["https"] for name in secure)}
         self.allowed_origins = [_as_browsers_say(origin) for origin in allowed_origins]
 
     def check_host(self, host: str | None) -> None:
@@ -30,10 +32,18 @@ class OriginPolicy:
                 "this Host is not served here: use a loopback name with its port, or add it to public_urls"
             )
 
+    def is_secure(self, host: str | None) -> bool:
+        """Whether the Host header names a public URL that is reached over HTTPS."""
+        return (host or "").lower() in self._secure
+
     def check_origin(self, origin: str | None) -> None:
         """Raise Forbidden for a request that a foreign page has made."""
         if origin is not None and origin.lower() not in self._own and origin.lower() not in self.allowed_origins:
             raise Forbidden("this Origin may not do that: add it to allowed_origins if it is meant to")
+
+
+def _parted(origin: str) -> tuple[str, str, str]:
+    return origin.partition("://")
 
 
 def _as_browsers_say(url: str) -> str:

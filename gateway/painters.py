@@ -3,31 +3,47 @@
 import shlex
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
+import trio
 
 from actors.artifacts import ArtifactStore
+from actors.llm.dialect import LlmAddress, parse_llm
 from actors.mflux.detect import detect_mflux, find_command
 from actors.mflux.engine import ImageEngine
+from actors.mflux.history import History, MemoryHistory, Pace
 from actors.mflux.oneshot import OneShotEngine, Program, demo_program
+from actors.mflux.previews import PreviewLimits, PreviewSettings
+from actors.mflux.prewarm import may_prewarm, model_bytes
 from actors.mflux.sim import SimImage, SimImageEngine
 from actors.mflux.warm.engine import WarmSettings, open_warm_engine
-from actors.mflux.warm.program import warm_program
+from actors.mflux.warm.program import WarmProgram, warm_program
 from actors.pty import Keeper
-from gateway.config import Config, ConfigError
+from gateway.checks.machine import read_memory
+from gateway.config import Config, ConfigError, ImageConfig
+from protocol.stall import StallLimits
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def open_painter(
-    config: Config, artifacts: ArtifactStore, environ: Mapping[str, str], keeper: Keeper | None = None
+    config: Config,
+    artifacts: ArtifactStore,
+    environ: Mapping[str, str],
+    keeper: Keeper | None = None,
+    *,
+    history: History | None = None,
+    writer: str = "",
 ) -> AsyncIterator[ImageEngine]:
     """The painter that `image.engine` names; its workers, if it keeps any, are gone when the block ends.
 
-    Raises ConfigError.
+    `history` is what its ETAs are made of, `writer` the name of the engine that writes. Raises ConfigError.
     """
     image, sim, jobs = config.image, config.sim, config.data / "jobs"
     if image.engine == "sim":
@@ -36,19 +52,82 @@ async def open_painter(
         return
     program = _auto_program(environ) if image.engine == "auto" else program_of(image.engine, environ)
     warm = warm_program(program.argv) if image.warm and find_spec("mflux") else None
+    pace, previews, stalls = Pace(history or MemoryHistory()), _previews(image), _stalls(image)
     if warm is None:
-        yield OneShotEngine(program, artifacts=artifacts, jobs=jobs, environ=environ, keeper=keeper)
+        yield OneShotEngine(
+            program,
+            artifacts=artifacts,
+            jobs=jobs,
+            environ=environ,
+            keeper=keeper,
+            pace=pace,
+            previews=previews,
+            stalls=stalls,
+        )
         return
     settings = WarmSettings(
         patience_s=image.patience_s,
         idle_s=image.idle_s,
         jobs=image.jobs,
         memory_bytes=round(image.memory_gb * 1e9) or None,
+        stalls=stalls,
     )
     async with open_warm_engine(
-        warm, artifacts=artifacts, jobs=jobs, environ=environ, slots=image.slots, settings=settings, keeper=keeper
+        warm,
+        artifacts=artifacts,
+        jobs=jobs,
+        environ=environ,
+        slots=image.slots,
+        settings=settings,
+        keeper=keeper,
+        pace=pace,
+        previews=previews,
+        may_prewarm=partial(_may_prewarm, config, warm, environ, writes_elsewhere(config.llm.engine, writer)),
     ) as engine:
         yield engine
+
+
+def _previews(image: ImageConfig) -> PreviewSettings | None:
+    if not image.previews:
+        return None
+    limits = PreviewLimits(side=image.preview_side, bytes=image.preview_bytes)
+    return PreviewSettings(limits=limits, limiter=trio.CapacityLimiter(image.slots))
+
+
+def _stalls(image: ImageConfig) -> StallLimits:
+    return StallLimits(steps_s=image.stall_step_s, downloading_s=image.stall_download_s, silent_s=image.stall_silent_s)
+
+
+def writes_elsewhere(engine: str, writer: str) -> bool:
+    """Whether the writer that `llm.engine` names, and that is called so, takes none of this machine's memory."""
+    if writer in ("demo", "sim"):
+        return True
+    try:
+        named = parse_llm(engine)
+    except ValueError:
+        return False
+    return isinstance(named, LlmAddress) and not _is_loopback(urlsplit(named.url).hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+async def _may_prewarm(config: Config, warm: WarmProgram, environ: Mapping[str, str], elsewhere: bool) -> bool:
+    """Looked at anew each time, since memory comes and goes, and a model may have been downloaded."""
+
+    def look() -> bool:
+        return may_prewarm(
+            config.image.prewarm,
+            writes_elsewhere=elsewhere,
+            available_bytes=read_memory().available,
+            model_bytes=model_bytes(warm.warm.command, warm.model, environ),
+        )
+
+    return await trio.to_thread.run_sync(look)
 
 
 def _auto_program(environ: Mapping[str, str]) -> Program:

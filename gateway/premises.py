@@ -12,11 +12,12 @@ import structlog
 
 from actors.eventlog import EventLog, MemoryLog, Publish
 from actors.guard import open_guard
+from actors.mflux.history import History, MemoryHistory, StoredHistory
 from actors.pty import Keeper
 from actors.store.eventlog import LogLimits
 from actors.store.keys import KeyLimits
 from actors.store.schema import UnusableStore
-from actors.store.store import StoreSettings, open_store
+from actors.store.store import Store, StoreSettings, open_store
 from actors.sweep import DataInUse, open_data_lock, sweep
 from gateway.config import Config, ConfigError
 from protocol.journal import Recovered
@@ -35,11 +36,13 @@ class Premises(msgspec.Struct, frozen=True):
 
 
 class OpenLog(msgspec.Struct, frozen=True):
-    """Where sessions are kept, what an earlier gateway left unfinished there, and whether it can be written."""
+    """Where sessions and durations are kept, what an earlier gateway left unfinished, and whether it can be written."""
 
     eventlog: EventLog
+    history: History
     unfinished: list[Recovered]
     healthy: Callable[[], bool]
+    store: Store | None  # if they are kept on disk
 
 
 @asynccontextmanager
@@ -74,7 +77,7 @@ async def open_log(config: Config, publish: Publish, now_s: Callable[[], float])
     hatch = config.hatch
     if not hatch.durable:
         memory = MemoryLog(publish, retained=hatch.retained, key_s=hatch.key_s, tombstone_s=hatch.tombstone_s)
-        yield OpenLog(memory, [], lambda: True)
+        yield OpenLog(memory, MemoryHistory(), [], lambda: True, None)
         return
     settings = StoreSettings(
         log=LogLimits(retained=hatch.retained),
@@ -85,19 +88,28 @@ async def open_log(config: Config, publish: Publish, now_s: Callable[[], float])
             store = await stack.enter_async_context(open_store(config.data, publish, settings=settings, now_s=now_s))
         except UnusableStore as error:
             raise ConfigError(f"server.data: {error}") from error
-        yield OpenLog(store.log, store.log.unfinished(), lambda: store.healthy)
+        history = StoredHistory(store.durations)
+        yield OpenLog(store.log, history, store.log.unfinished(), lambda: store.healthy, store)
 
 
 def _secret(path: Path) -> bytes:
     """The key of this data directory, made at first use, readable by its owner alone."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
         kept = path.read_bytes()
-        if len(kept) != SECRET_BYTES:
-            raise ConfigError(f"server.data: {path} is damaged; remove it, and links that were shared end") from None
-        return kept
-    with os.fdopen(fd, "wb") as file:
-        fresh = secrets.token_bytes(SECRET_BYTES)
-        file.write(fresh)
-    return fresh
+    except FileNotFoundError:
+        return _new_secret(path)
+    if len(kept) != SECRET_BYTES:
+        raise ConfigError(f"server.data: {path} is damaged; remove it, and links that were shared end")
+    return kept
+
+
+def _new_secret(path: Path) -> bytes:
+    """In place only when it is whole on disk: half of it would keep the next gateway from starting."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    part = path.with_name(f".{path.name}.part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    return secret

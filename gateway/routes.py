@@ -9,13 +9,14 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from actors.artifacts import ArtifactStore
+from gateway.auth import COOKIE, Access, user_of
 from gateway.capability import Signer
 from gateway.sessions import Beginning, Sessions
+from gateway.uploads import read_body
 from protocol.commands import HatchRequest, StateName
 from protocol.errors import BadMessage, Invalid
 from protocol.events import SessionItem
 
-OWNER: Final = "local"  # without tokens everybody on this machine is the same person
 PAGE: Final = 50
 MAX_PAGE: Final = 1000
 
@@ -35,15 +36,24 @@ class _Accepted(msgspec.Struct, frozen=True):
 
 
 class Rest:
-    """The endpoints over one gateway's sessions, artifacts and signer; `healthy` tells whether it can write."""
+    """The endpoints over one gateway's sessions, artifacts, signer and access; `healthy` tells whether it can write."""
 
     def __init__(
-        self, sessions: Sessions, artifacts: ArtifactStore, signer: Signer, healthy: Callable[[], bool]
+        self,
+        sessions: Sessions,
+        artifacts: ArtifactStore,
+        signer: Signer,
+        healthy: Callable[[], bool],
+        access: Access,
+        *,
+        body_bytes: int,
     ) -> None:
         self._sessions = sessions
         self._artifacts = artifacts
         self._signer = signer
         self._healthy = healthy
+        self._access = access
+        self._body_bytes = body_bytes
 
     def routes(self) -> list[Route]:
         """All of them, for a Starlette application."""
@@ -52,6 +62,9 @@ class Rest:
             Route("/v1/hatches", self.list, methods=["GET"]),
             Route("/v1/hatches/{session}", self.show, methods=["GET"]),
             Route("/v1/hatches/{session}", self.cancel, methods=["DELETE"]),
+            Route("/v1/hatches/{session}/links", self.share, methods=["POST"]),
+            Route("/v1/login", self.login, methods=["POST"]),
+            Route("/v1/login", self.logout, methods=["DELETE"]),
             Route("/v1/artifacts/{sha256}", self.artifact, methods=["GET"]),
             Route("/healthz", self.health, methods=["GET"]),
             Route("/readyz", self.readiness, methods=["GET"]),
@@ -60,13 +73,13 @@ class Rest:
     async def start(self, request: Request) -> Response:
         """202 for a new hatch, 200 for the one that the same Idempotency-Key has started."""
         try:
-            hatch = _HATCH.decode(await request.body())
+            hatch = _HATCH.decode(await read_body(request, self._body_bytes))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadMessage(f"the body is no hatch: {error}") from error
         key = request.headers.get("idempotency-key")
         if key is not None and not 1 <= len(key) <= 200:
             raise Invalid("an Idempotency-Key has 1 to 200 characters", field="key")
-        started = await self._sessions.start(OWNER, Beginning(hatch=hatch, key=key))
+        started = await self._sessions.start(user_of(request), Beginning(hatch=hatch, key=key))
         view = started.view
         answer = _Accepted(view.session, view.epoch, started.existing, view.state)
         status = 200 if started.existing else 202
@@ -80,19 +93,48 @@ class Rest:
         if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MAX_PAGE):
             raise Invalid(f"limit is a number from 1 to {MAX_PAGE}", field="limit")
         page = await self._sessions.list(
-            OWNER, states=_states(states) if states else None, limit=int(limit), before=query.get("before")
+            user_of(request), states=_states(states) if states else None, limit=int(limit), before=query.get("before")
         )
         return _json(_Page(page.items, page.before))
 
     async def show(self, request: Request) -> Response:
         """The session as a snapshot."""
-        view = await self._sessions.view(OWNER, request.path_params["session"])
+        view = await self._sessions.view(user_of(request), request.path_params["session"])
         return _json(view.snapshot(self._signer.sign))
 
     async def cancel(self, request: Request) -> Response:
         """Cancel; the answer is the state as it then is."""
-        view = await self._sessions.cancel(OWNER, session=request.path_params["session"], reason="asked over HTTP")
+        session = request.path_params["session"]
+        view = await self._sessions.cancel(user_of(request), session=session, reason="asked over HTTP")
         return _json({"session": view.session, "epoch": view.epoch, "seq": view.seq, "state": view.state}, 202)
+
+    async def share(self, request: Request) -> Response:
+        """201 with a token for `hello.watch_token`, which shows this session to whoever has it, until it expires."""
+        view = await self._sessions.view(user_of(request), request.path_params["session"])
+        shared = self._access.share(view.record.owner, view.session)
+        expires_at_ms = shared.expires_s * 1000
+        url = f"/#watch={shared.watch_token}"
+        return _json({"watch_token": shared.watch_token, "expires_at_ms": expires_at_ms, "url": url}, 201)
+
+    async def login(self, request: Request) -> Response:
+        """Exchange a bearer token for a cookie, which page and socket then send by themselves."""
+        response = _json({"user": user_of(request)})
+        if self._access.required:
+            response.set_cookie(
+                COOKIE,
+                self._access.login(request.state.identity),
+                max_age=int(self._access.limits.login_s),
+                httponly=True,
+                samesite="strict",
+                secure=request.url.scheme == "https",
+            )
+        return response
+
+    async def logout(self, request: Request) -> Response:
+        """Take the cookie back."""
+        response = Response(status_code=204)
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return response
 
     async def artifact(self, request: Request) -> Response:
         """A finished file, for whoever holds its signed URL."""

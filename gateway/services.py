@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from random import Random, SystemRandom
@@ -11,27 +11,36 @@ import msgspec
 import trio
 
 from actors.artifacts import ArtifactStore
+from actors.eventlog import Publish
 from actors.hatch import HatchLimits, Workshop
 from actors.llm.actor import WritingLimits
 from actors.llm.estimate import LengthHistory
 from actors.slots import Slots
+from actors.store.store import Store
 from gateway.admission import HatchBounds
+from gateway.auth import user_of
 from gateway.capability import Signer
 from gateway.config import Config
 from gateway.dialogue import DialogueLimits, Reception
+from gateway.entrance import Entrance, open_entrance
+from gateway.eventstream import EventStreams
 from gateway.flusher import Flusher, FlusherLimits
 from gateway.hub import Hub
+from gateway.metrics import Metrics
 from gateway.painters import open_painter
 from gateway.premises import open_log, open_premises
 from gateway.sessions import Sessions
+from gateway.telemetry import HatchLog
 from gateway.ticker import Ticker
 from gateway.writers import open_writer
 from protocol.events import Limits
+from protocol.journal import Entry
 from protocol.outbox import OutboxLimits
 from protocol.restart import RestartPolicy
+from protocol.view import SessionView
 
 
-class Services(msgspec.Struct, frozen=True):
+class Services(msgspec.Struct, frozen=True, kw_only=True):
     """The running parts that connections and requests need."""
 
     sessions: Sessions
@@ -40,7 +49,11 @@ class Services(msgspec.Struct, frozen=True):
     flusher: Flusher
     artifacts: ArtifactStore
     signer: Signer
+    entrance: Entrance
+    metrics: Metrics
+    streams: EventStreams
     healthy: Callable[[], bool]
+    store: Store | None  # if sessions are kept on disk
 
 
 @asynccontextmanager
@@ -62,13 +75,20 @@ async def open_services(
         premises = await stack.enter_async_context(open_premises(config))
         keeper = premises.keeper
         signer = Signer(premises.secret, config.hatch.artifact_url_s, now_s)
+        entrance = open_entrance(config, premises.secret, now_s)
         hub = Hub(flusher, OutboxLimits(config.wire.outbox_bytes, config.wire.frame_bytes), signer.sign)
-        log = await stack.enter_async_context(open_log(config, hub.publish, now_s))
+        metrics = Metrics()
+        publish = _heard_by(hub.publish, metrics.hear, HatchLog().hear)
+        log = await stack.enter_async_context(open_log(config, publish, now_s))
+        writer = await stack.enter_async_context(open_writer(config, environ, keeper))
+        painter = await stack.enter_async_context(
+            open_painter(config, artifacts, environ, keeper, history=log.history, writer=writer.name)
+        )
         workshop = Workshop(
-            llm=await stack.enter_async_context(open_writer(config, environ, keeper)),
+            llm=writer,
             llm_slots=Slots(config.llm.slots),
             lengths=LengthHistory(),
-            image=await stack.enter_async_context(open_painter(config, artifacts, environ, keeper)),
+            image=painter,
             render_slots=Slots(config.image.slots),
             eventlog=log.eventlog,
             limits=_hatch_limits(config),
@@ -84,6 +104,7 @@ async def open_services(
             ticker=ticker,
             bounds=_hatch_bounds(config),
             capacity=config.hatch.running,
+            per_user=config.access.hatches_per_user if config.access.tokens else None,
             random=random or SystemRandom(),
             now_ms=lambda: int(now_s() * 1000),
         )
@@ -94,10 +115,33 @@ async def open_services(
             limits=_dialogue_limits(config),
             server=f"hatchery/{version('hatchery')}",
         )
+        streams = EventStreams(sessions, hub, ticker, heartbeat_s=config.server.heartbeat_s, owner_of=user_of)
         await sessions.resume(log.unfinished)
-        yield Services(sessions, hub, reception, flusher, artifacts, signer, log.healthy)
+        yield Services(
+            sessions=sessions,
+            hub=hub,
+            reception=reception,
+            flusher=flusher,
+            artifacts=artifacts,
+            signer=signer,
+            entrance=entrance,
+            metrics=metrics,
+            streams=streams,
+            healthy=log.healthy,
+            store=log.store,
+        )
         await sessions.stop()
         engine_room.cancel_scope.cancel()
+
+
+def _heard_by(*listeners: Publish) -> Publish:
+    """Tell each of them all that is published."""
+
+    def publish(view: SessionView, entries: Sequence[Entry]) -> None:
+        for listener in listeners:
+            listener(view, entries)
+
+    return publish
 
 
 def _hatch_limits(config: Config) -> HatchLimits:

@@ -16,7 +16,7 @@ from gateway.hub import Hub, Watcher
 from gateway.leash import Leashes
 from gateway.ticker import Ticker
 from protocol.commands import HatchRequest, StateName
-from protocol.errors import Draining, NotFound, Overloaded
+from protocol.errors import Draining, NotFound, Overloaded, QuotaExceeded
 from protocol.journal import Recovered, SessionRecord
 from protocol.view import SessionView
 
@@ -42,9 +42,10 @@ class Started(msgspec.Struct, frozen=True):
 class _Place:
     """One of the places for running hatches; a cancel that comes before its hatch is under way is kept for it."""
 
-    __slots__ = ("doom", "hatch")
+    __slots__ = ("doom", "hatch", "owner")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
         self.doom: str | None = None
         self.hatch: Hatch | None = None
 
@@ -67,6 +68,7 @@ class Sessions:
         ticker: Ticker,
         bounds: HatchBounds,
         capacity: int,
+        per_user: int | None,
         random: Random,
         now_ms: Callable[[], int],
     ) -> None:
@@ -75,6 +77,7 @@ class Sessions:
         self._nursery = nursery
         self._hub = hub
         self._capacity = capacity
+        self._per_user = per_user
         self._random = random
         self._now_ms = now_ms
         self._running: dict[str, _Place] = {}
@@ -91,13 +94,14 @@ class Sessions:
     async def start(self, owner: str, beginning: Beginning, starter: Watcher | None = None) -> Started:
         """Start a hatch, or find the one that the same key has started; `starter` needs no announcement of it.
 
-        Raises Invalid or TooLarge naming a field, KeyConflict, Overloaded or Draining; then nothing was started.
+        Raises Invalid or TooLarge naming a field, KeyConflict, QuotaExceeded, Overloaded or Draining; then nothing was
+        started.
         """
         claim = None if beginning.key is None else Claim(beginning.key, _digest(beginning.hatch))
         eventlog = self.workshop.eventlog
         if claim is not None and (found := await eventlog.claimed(owner, claim)) is not None:
             return Started(found, existing=True)
-        self._admit(beginning.hatch)
+        self._admit(owner, beginning.hatch)
         session = f"{self._random.getrandbits(80):020x}"
         hatch = self._with_seed(beginning.hatch)
         record = SessionRecord(
@@ -107,7 +111,7 @@ class Sessions:
             created_at_ms=self._now_ms(),
             grace_s=beginning.grace_s if beginning.on_disconnect == "cancel" else None,
         )
-        place = self._running[session] = _Place()  # taken before anything is awaited
+        place = self._running[session] = _Place(owner)  # taken before anything is awaited
         try:
             created = await eventlog.create(record, claim)
         except BaseException:
@@ -123,10 +127,18 @@ class Sessions:
         return Started(view, existing=False)
 
     async def resume(self, unfinished: Sequence[Recovered]) -> None:
-        """Go on with the hatches that an earlier process of the gateway has left; before anybody can ask for more."""
-        for so_far in unfinished:
-            place = self._running[so_far.record.session] = _Place()
-            await self._go(so_far.record, place, None if so_far.untold else so_far)
+        """Go on with the hatches that an earlier process of the gateway has left; before anybody can ask for more.
+
+        Returns when all have said so: nobody is shown a session as it was, which holds less than clients were told.
+        """
+        hatches = [hatch for so_far in unfinished if (hatch := await self._resume(so_far)) is not None]
+        for hatch in hatches:
+            await hatch.begun.wait()
+
+    async def _resume(self, so_far: Recovered) -> Hatch | None:
+        place = self._running[so_far.record.session] = _Place(so_far.record.owner)
+        await self._go(so_far.record, place, so_far)
+        return place.hatch
 
     async def _go(self, record: SessionRecord, place: _Place, so_far: Recovered | None = None) -> None:
         if record.grace_s is not None:
@@ -165,25 +177,34 @@ class Sessions:
         """The owner's sessions, newest first. Raises Invalid for a cursor that is not one."""
         return await self.workshop.eventlog.list(owner, states=states, limit=limit, before=before)
 
-    async def stop(self) -> None:
-        """Take no new hatches, cancel those that run, and wait for their ends."""
+    async def drain(self) -> None:
+        """Take no new hatches, and wait for the ends of those that run."""
         self.draining = True
-        for place in list(self._running.values()):
-            await place.cancel("the gateway stops")
         while self._running:
             await self._ended.park()
 
-    def _admit(self, hatch: HatchRequest) -> None:
+    async def stop(self) -> None:
+        """Take no new hatches, cancel those that run, and wait for their ends."""
+        self.draining = True
+        async with trio.open_nursery() as nursery:
+            for place in self._running.values():
+                nursery.start_soon(place.cancel, "the gateway stops")
+        await self.drain()
+
+    def _admit(self, owner: str, hatch: HatchRequest) -> None:
         if self.draining:
             raise Draining("the gateway is stopping: start again in a moment", retry_after_ms=2000)
         check_hatch(hatch, self.bounds)
         self.workshop.image.check(hatch.image)
         if len(self._running) >= self._capacity:
             raise Overloaded(f"{self._capacity} hatches are running: try again in a while", retry_after_ms=5000)
+        if self._per_user is not None and sum(p.owner == owner for p in self._running.values()) >= self._per_user:
+            raise QuotaExceeded(f"{self._per_user} of your hatches are running: wait for one, or cancel one")
 
     async def _run(
         self, record: SessionRecord, place: _Place, so_far: Recovered | None, task_status: trio.TaskStatus[None]
     ) -> None:
+        structlog.contextvars.bind_contextvars(session=record.session)  # of this task and its actors
         try:
             async with open_hatch(record, record.hatch.image.seed or 0, self.workshop, so_far) as place.hatch:
                 task_status.started()

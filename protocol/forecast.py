@@ -5,7 +5,9 @@ between two measured points moves towards the next one and never reaches it, and
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, median
 from typing import Final
 
 Range = tuple[float, float]  # p50 and p90, seconds
@@ -14,52 +16,65 @@ _SHORT_OF_NEXT: Final = 0.95  # of the way to the next measured point
 
 
 class Span(enum.Enum):
-    """The parts of a drawing that are timed, by the names under which they are kept."""
+    """The parts of a drawing that are timed."""
 
-    LOAD = "load"  # from the start of the command to its step bar
-    FIRST_STEP = "first_step"  # which may read the weights
-    STEP = "step"
-    DECODE = "decode"  # from the last step to the end of the command
+    LOAD = "load"  # from the start of the job to its step bar
+    FIRST_STEP = "first_step"  # which may read the prompt and the weights: mflux evaluates lazily
+    STEP = "step"  # of the others, the mean of one drawing
+    DECODE = "decode"  # from the last step to the end of the job
 
 
-History = Mapping[Span, Sequence[float]]
+Past = Mapping[Span, Sequence[float]]
 
 
 def quantiles(samples: Sequence[float]) -> Range | None:
-    """The p50 and p90 of past durations by nearest rank, or None without any."""
+    """The median of past durations and their p90 by nearest rank, or None without any."""
     if not samples:
         return None
-    ordered = sorted(samples)
-    last = len(ordered) - 1
-    return ordered[round(0.5 * last)], ordered[round(0.9 * last)]
+    return median(samples), sorted(samples)[math.ceil(0.9 * len(samples)) - 1]
 
 
 class Forecast:
-    """One drawing under way; tell it what was measured, ask it for fractions and times left."""
+    """One drawing of `steps` steps (0: unknown yet); tell it what was measured, ask it for fractions and times left."""
 
-    def __init__(self, history: History, steps: int, now: float) -> None:
-        self._history = history
-        self._steps = steps
+    def __init__(self, past: Past, steps: int) -> None:
+        self._past = {span: quantiles(past.get(span, ())) for span in Span}
+        self._planned = steps
+        self.begin(0.0)
+
+    def begin(self, now: float) -> None:
+        """The job has begun."""
+        self._steps = self._planned
         self._step = -1  # no step bar has shown yet
-        self._since = now  # when the last measured point was
+        self._since = now  # the latest measured point
+        self._usual = True  # nothing was measured so far that is not part of every drawing
         self._own_steps: list[float] = []
-        self.measured: list[tuple[Span, float]] = []
+        self._measured: dict[Span, float] = {}
+
+    def downloading(self) -> None:
+        """What goes on is no part of other drawings: the span that it falls into is neither foretold nor learned."""
+        self._usual = False
 
     def stepped(self, step: int, steps: int, now: float) -> None:
-        """The engine said that `step` of `steps` is done; 0 says that its loop begins."""
-        took = now - self._since
+        """The engine said that `step` of `steps` is done; 0 says that its loop begins, or another one after it."""
+        took, advance = now - self._since, step - self._step
         if self._step < 0:
-            self.measured.append((Span.LOAD, took))
-        elif step > self._step:
-            each = took / (step - self._step)
-            self._own_steps += [each] * (step - self._step)
-            self.measured.append((Span.FIRST_STEP if self._step == 0 else Span.STEP, each))
+            if step == 0 and self._usual:
+                self._measured[Span.LOAD] = took
+            self._usual = step == 0
+        elif advance < 0:
+            self._own_steps.clear()
+            self._usual = False
+        elif advance > 0:
+            self._own_steps += [took / advance] * advance
+            if self._step == 0:
+                self._measured[Span.FIRST_STEP] = took / advance
         self._step, self._steps, self._since = step, steps, now
 
-    def finished(self, now: float) -> None:
-        """The engine has ended with a picture."""
-        if self._step == self._steps:
-            self.measured.append((Span.DECODE, now - self._since))
+    @property
+    def step_s(self) -> float | None:
+        """How long the latest step took."""
+        return self._own_steps[-1] if self._own_steps else None
 
     @property
     def span(self) -> Span:
@@ -70,41 +85,64 @@ class Forecast:
             return Span.DECODE
         return Span.FIRST_STEP if self._step == 0 else Span.STEP
 
+    @property
+    def whole(self) -> Range | None:
+        """What such a drawing takes from its beginning to its end; None while that is unknown."""
+        return self._sum(Span) if self._planned else None
+
     def fraction(self, now: float) -> float | None:
-        """How far the present span probably is, 0 to 1; None when the past says nothing, or nothing more."""
-        expected = self._expected(self.span)
-        elapsed = now - self._since
-        if expected is None or elapsed > expected[1]:
+        """How far the present span probably is, from 0 to below 1; None when the past says nothing, or nothing more."""
+        usual, elapsed = self._past[self.span], now - self._since
+        if usual is None or elapsed > usual[1] or not self._is_foretold:
             return None
+        expected = self._expected(self.span) or usual
         return min(elapsed / expected[0], 1.0) * _SHORT_OF_NEXT if expected[0] > 0 else _SHORT_OF_NEXT
 
     def eta(self, now: float) -> Range | None:
-        """Seconds to the end of the drawing, p50 and p90; None while a part of it is unknown."""
-        present = self._expected(self.span)
-        coming = [self._expected(span) for span in self._spans_to_come()]
-        if present is None or None in coming:
+        """Seconds to the end of the drawing, p50 and p90; None while a part is unknown, or takes longer than ever.
+
+        A decode that was never seen is left out, so that a first drawing has an ETA from its own steps.
+        """
+        span, elapsed = self.span, now - self._since
+        present = self._expected(span)
+        if present is None or elapsed > present[1] or not self._is_foretold:
             return None
-        elapsed = now - self._since
-        known = [span for span in coming if span is not None]
-        p50 = max(present[0] - elapsed, 0.0) + sum(span[0] for span in known)
-        p90 = max(present[1] - elapsed, 0.0) + sum(span[1] for span in known)
+        spans = list(Span)
+        to_come = spans[spans.index(span) + 1 :] if span is not Span.STEP else spans[spans.index(span) :]
+        rest = self._sum(to_come, after=max(self._step, 0) + 1)
+        if rest is None:
+            return None
+        p50 = max(present[0] - elapsed, 0.0) + rest[0]
+        p90 = max(present[1] - elapsed, 0.0) + rest[1]
         return round(p50, 1), round(max(p50, p90), 1)
 
-    def _spans_to_come(self) -> list[Span]:
-        match self.span:
-            case Span.DECODE:
-                return []
-            case Span.LOAD:
-                return [Span.FIRST_STEP, *[Span.STEP] * max(self._steps - 1, 0), Span.DECODE]
-            case Span.FIRST_STEP | Span.STEP:
-                return [*[Span.STEP] * max(self._steps - self._step - 1, 0), Span.DECODE]
+    def lessons(self, now: float) -> dict[Span, float]:
+        """The seconds that each span took in a drawing that has ended well at `now`."""
+        if not self._usual or self._step != self._steps:
+            return {}
+        later = self._own_steps[1:]
+        steps = {Span.STEP: fmean(later)} if later else {}
+        return {**self._measured, **steps, Span.DECODE: now - self._since}
+
+    @property
+    def _is_foretold(self) -> bool:
+        return self._steps > 0 and (self._usual or self._step >= 0)
+
+    def _sum(self, spans: Iterable[Span], *, after: int = 1) -> Range | None:
+        """The time of several spans, with the steps that come `after` so many."""
+        counts = {Span.STEP: max(self._steps - after, 0), Span.DECODE: 1}
+        p50 = p90 = 0.0
+        for span in spans:
+            count = counts.get(span, 1)
+            expected = self._expected(span) if count else (0.0, 0.0)
+            if expected is None and span is not Span.DECODE:
+                return None
+            p50 += count * (expected[0] if expected else 0.0)
+            p90 += count * (expected[1] if expected else 0.0)
+        return p50, p90
 
     def _expected(self, span: Span) -> Range | None:
-        """This drawing's own steps say more about its next ones than the past does; the first is no measure."""
-        own = self._own_steps[1:]
-        if span is Span.STEP and own:
-            return quantiles(own)
-        return quantiles(self._history.get(span, ())) or self._fallback(span)
-
-    def _fallback(self, span: Span) -> Range | None:
-        return quantiles(self._own_steps) if span is Span.STEP else None
+        """This drawing's own steps say more about its next ones than the past does; the first is the worst measure."""
+        if span is Span.STEP and self._own_steps:
+            return quantiles(self._own_steps[1:]) or self._past[span] or quantiles(self._own_steps)
+        return self._past[span]

@@ -65,14 +65,22 @@ class Lifecycle:
 
     def restore(self, so_far: Recovered) -> None:
         """Stand where an earlier process of the gateway has left the session."""
-        self.epoch, self.attempt, self._seq = so_far.epoch, so_far.attempt, so_far.seq
+        self.epoch, self.attempt, self._seq, self.state = so_far.epoch, so_far.attempt, so_far.seq, so_far.state
         if so_far.state == "cancelling":
-            self.state, self.cancel_reason = "cancelling", "it was being cancelled when the gateway stopped"
+            self.cancel_reason = "it was being cancelled when the gateway stopped"
         self._picture_shown = bool(so_far.artifacts)
 
-    def resume(self, now: float) -> list[Entry]:
-        """Go on from what was restored; all but its end is a new attempt in a new epoch."""
-        return [] if self.decided else self.retry("the gateway was started again", now)
+    def resume(self, now: float, *, again: bool = True) -> list[Entry]:
+        """Go on from what was restored: in a new attempt, or if `decided`, or not `again`, towards its end.
+
+        Either way in a new epoch, since text that was shown is taken back: only a complete persona was kept.
+        """
+        if again and not self.decided:
+            return self.retry("the gateway was started again", now)
+        shown = self._picture_shown
+        begun = self._begin_epoch(self.state, now)
+        self._picture_shown = shown
+        return begun
 
     @property
     def decided(self) -> bool:
@@ -143,9 +151,11 @@ class Lifecycle:
                 self._steps = steps
                 said = _said(reach("loading", "indeterminate", "The painter gets ready"))
                 return [*self._enter("drawing", now), *said]
-            case mail.RenderStaged(stage=stage, basis=basis, message=message, fraction=fraction):
-                so_far = Details(step=self._steps_done, steps=self._steps) if self._steps_done else Details()
-                return _said(reach(stage, basis, message, fraction, **so_far))
+            case mail.RenderStaged(stage=stage, basis=basis, message=message, fraction=fraction, eta_s=eta_s):
+                details = Details(eta_s=eta_s)
+                if self._steps_done:
+                    details |= Details(step=self._steps_done, steps=self._steps)
+                return _said(reach(stage, basis, message, fraction, **details))
             case mail.StepFinished(step=step, steps=steps, step_s=step_s, eta_s=eta_s):
                 fraction = step / steps if steps else None
                 message = f"Step {step} of {steps}"

@@ -66,7 +66,7 @@ class LlmLeft(Mail, frozen=True, kw_only=True):
 
 
 class RenderQueued(Mail, frozen=True, kw_only=True):
-    """The mflux actor waits for a slot; `position` counts from 1, `eta_s` is [p50, p90] seconds."""
+    """The mflux actor waits for a slot; `position` counts from 1, `eta_s` is [p50, p90] seconds to its turn."""
 
     position: int
     eta_s: tuple[float, float] | None = None
@@ -79,16 +79,23 @@ class DrawingBegan(Mail, frozen=True, kw_only=True):
 
 
 class RenderStaged(Mail, frozen=True, kw_only=True):
-    """The engine entered or advanced in a stage other than the steps; `fraction` (0 to 1) of that stage if known."""
+    """The engine entered or advanced in a stage; `fraction` (0 to 1) of that stage if known.
+
+    Of the steps only what is estimated between two that are finished. `eta_s` is [p50, p90] seconds to the picture.
+    """
 
     stage: Stage
     basis: Basis
     message: str
     fraction: float | None = None
+    eta_s: tuple[float, float] | None = None
 
 
 class StepFinished(Mail, frozen=True, kw_only=True):
-    """The engine said that `step` of `steps` is done; `step_s` is the latest duration of one step in seconds."""
+    """The engine said that `step` of `steps` is done; `step_s` is the latest duration of one step in seconds.
+
+    `eta_s` is [p50, p90] seconds to the picture.
+    """
 
     step: int
     steps: int

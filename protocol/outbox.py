@@ -5,8 +5,9 @@ wait for it are bounded, and what no longer fits is replaced by a snapshot of th
 """
 
 import heapq
-from collections.abc import KeysView
+from collections.abc import Callable, KeysView
 from math import inf
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,7 +17,9 @@ from protocol.codec import Codec
 from protocol.commands import Id
 from protocol.envelope import Envelope, Kind
 
-__all__ = ["MakeSnapshot", "Outbox", "OutboxLimits", "TooSlow"]
+__all__ = ["Drop", "MakeSnapshot", "Outbox", "OutboxLimits", "TooSlow"]
+
+Drop = Literal["preview", "progress", "session", "client"]
 
 
 class OutboxLimits(msgspec.Struct, frozen=True):
@@ -29,16 +32,18 @@ class OutboxLimits(msgspec.Struct, frozen=True):
 class Outbox:
     """One client's outbox; `bytes` is the encoded size of all that waits in it.
 
-    `make_snapshot` is called when a snapshot is sent. The session is detached once its last message has been drained:
-    an `end`, a snapshot that has one, or an `error` in place of a snapshot. Once `too_slow`, because even answers and
-    snapshots alone exceed the bound, it is empty and stays so, and `drain` raises TooSlow. What waits is kept in lists
-    rather than deques: an idle outbox should be small.
+    `make_snapshot` is called when a snapshot is sent, `on_drop` when something is given up to stay within the bound: a
+    preview, a progress event, a session's events for a snapshot, or all that the client was owed. The session is
+    detached once its last message has been drained: an `end`, a snapshot that has one, or an `error` in place of a
+    snapshot. Once `too_slow`, because even answers and snapshots alone exceed the bound, it is empty and stays so, and
+    `drain` raises TooSlow. What waits is kept in lists rather than deques: an idle outbox should be small.
     """
 
     __slots__ = (
         "_answers",
         "_attached",
         "_make_snapshot",
+        "_on_drop",
         "_ready",
         "_throttled",
         "_urgent",
@@ -48,12 +53,19 @@ class Outbox:
         "too_slow",
     )
 
-    def __init__(self, codec: Codec, limits: OutboxLimits, make_snapshot: MakeSnapshot) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        limits: OutboxLimits,
+        make_snapshot: MakeSnapshot,
+        on_drop: Callable[[Drop], None] | None = None,
+    ) -> None:
         self.codec = codec
         self.limits = limits
         self.bytes = 0
         self.too_slow = False
         self._make_snapshot = make_snapshot
+        self._on_drop = on_drop or _nobody_counts
         self._attached: dict[str, Attachment] = {}
         self._answers: list[Envelope] = []
         self._ready: list[Attachment] = []
@@ -216,11 +228,17 @@ class Outbox:
     def _shed(self) -> None:
         """Make room: without previews, without progress, then with snapshots for the sessions that hold most."""
         attachments = self._attached.values()
-        for drop in (Attachment.drop_preview, Attachment.drop_progress):
+        drops: tuple[tuple[Drop, Callable[[Attachment], None]], ...] = (
+            ("preview", Attachment.drop_preview),
+            ("progress", Attachment.drop_progress),
+        )
+        for kind, drop in drops:
             for attachment in attachments:
                 before = attachment.bytes
                 drop(attachment)
-                self.bytes += attachment.bytes - before
+                if attachment.bytes != before:
+                    self.bytes += attachment.bytes - before
+                    self._on_drop(kind)
             if self.bytes <= self.limits.max_bytes:
                 return
         for attachment in sorted(attachments, key=lambda attachment: attachment.bytes, reverse=True):
@@ -230,11 +248,17 @@ class Outbox:
             attachment.owe(UNSET)
             self._urgent = True
             self.bytes += attachment.bytes - before
+            self._on_drop("session")
         if self.bytes > self.limits.max_bytes:
             self._give_up()
 
     def _give_up(self) -> None:
+        self._on_drop("client")
         self.too_slow = True
         self.bytes = 0
         for queue in (self._answers, self._ready, self._throttled, self._attached):
             queue.clear()
+
+
+def _nobody_counts(_kind: Drop) -> None:
+    """What `on_drop` does until somebody counts."""

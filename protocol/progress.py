@@ -34,16 +34,17 @@ class Details(TypedDict, total=False):
 class ProgressModel:
     """The percent of one session; within an epoch it never goes back."""
 
-    __slots__ = ("_last", "_session", "percent")
+    __slots__ = ("_last", "_session", "_supposed", "percent")
 
     def __init__(self, session: str) -> None:
         self._session = session
         self.percent = 0.0
+        self._supposed = False  # the percent is an estimate's
         self._last: Progress | None = None
 
     def begin_epoch(self, percent: float) -> None:
         """Start over at `percent`: 0, or 33 when a complete persona is kept."""
-        self.percent = percent
+        self.percent, self._supposed = percent, False
         self._last = None
 
     def reach(
@@ -68,7 +69,11 @@ class ProgressModel:
     def _say(
         self, percent: float, stage: Stage, basis: Basis, message: str, **details: Unpack[Details]
     ) -> Progress | None:
-        self.percent = max(self.percent, round(percent, 1))
+        percent = round(percent, 1)
+        if percent > self.percent or (percent == self.percent and basis == "measured"):
+            self.percent, self._supposed = percent, basis == "estimated"
+        elif basis == "measured" and self._supposed:  # what is shown is more than what the engine said
+            basis = "estimated"
         progress = Progress(
             session=self._session, percent=self.percent, stage=stage, basis=basis, message=message, **details
         )

@@ -6,6 +6,7 @@ from actors.mailbox import Mailbox
 from actors.mflux.engine import ImageEngine, RenderJob, Tell
 from actors.slots import Slots
 from protocol.commands import ImageOptions
+from protocol.forecast import Range
 from protocol.mail import DrawingBegan, PersonaWritten, PictureStored, RenderMail, RenderQueued, WorkerLeft
 
 
@@ -27,8 +28,12 @@ async def run_mflux_actor(
     """
     persona = (await mailbox.receive()).persona
 
+    expected: Range | None = None
+
     async def on_position(position: int) -> None:
-        await tell(RenderQueued(position=position))
+        nonlocal expected
+        expected = expected or await engine.expected(order.image)
+        await tell(RenderQueued(position=position, eta_s=_until_turn(position, expected, slots)))
 
     async with slots.hold(order.owner, on_position) as slot:
 
@@ -41,3 +46,11 @@ async def run_mflux_actor(
         job = RenderJob(session=order.session, persona=persona, image=order.image, seed=order.seed)
         stored = await engine.draw(job, tell_and_guard_slot)
     await tell(PictureStored(**msgspec.structs.asdict(stored)))
+
+
+def _until_turn(position: int, expected: Range | None, slots: Slots) -> Range | None:
+    """As if all drawings took as long as this one, and those under way had only begun."""
+    if expected is None:
+        return None
+    rounds = position / max(slots.capacity - slots.quarantined, 1)
+    return round(rounds * expected[0], 1), round(rounds * expected[1], 1)

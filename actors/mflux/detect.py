@@ -44,7 +44,12 @@ def find_command(command: str, environ: Mapping[str, str]) -> str | None:
 
 def is_downloaded(repository: str, environ: Mapping[str, str]) -> bool:
     """Whether weights lie in the Hugging Face cache, laid out as documented, and none of them is half there."""
+    model = model_cache(repository, environ)
+    return any(model.glob("snapshots/*/**/*.safetensors")) and not any(model.glob("blobs/*.incomplete"))
+
+
+def model_cache(repository: str, environ: Mapping[str, str]) -> Path:
+    """Where the Hugging Face cache keeps a repository, whether it is there or not."""
     home = environ.get("HF_HOME") or str(Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
     cache = Path(environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    model = cache / f"models--{repository.replace('/', '--')}"
-    return any(model.glob("snapshots/*/**/*.safetensors")) and not any(model.glob("blobs/*.incomplete"))
+    return cache / f"models--{repository.replace('/', '--')}"

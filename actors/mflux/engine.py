@@ -7,6 +7,7 @@ import msgspec
 
 from actors.artifacts import StoredPicture
 from protocol.commands import ImageOptions
+from protocol.forecast import Range
 from protocol.mail import RenderMail
 from protocol.persona import Persona
 
@@ -32,6 +33,12 @@ class ImageEngine(Protocol):
 
     def check(self, image: ImageOptions) -> None:
         """Raise Invalid, naming the field, for an option that this engine does not honour."""
+
+    async def expected(self, image: ImageOptions) -> Range | None:
+        """How long a picture with these options takes, p50 and p90 in seconds; None if that is unknown."""
+
+    async def prewarm(self) -> None:
+        """A picture will be wanted soon: begin with what can be done before, if it may; does not wait for it."""
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """Draw, check and store, telling stages, steps and, before the call ends, WorkerLeft.

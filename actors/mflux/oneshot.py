@@ -1,6 +1,8 @@
 """One process per picture: any command that takes mflux's flags, run in a PTY and judged by the file that it leaves."""
 
 import os
+import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +13,20 @@ import trio
 
 from actors.artifacts import ArtifactStore, StoredPicture
 from actors.mflux.engine import RenderJob, Tell
+from actors.mflux.history import MemoryHistory, Pace
 from actors.mflux.jobs import open_job_directory
-from actors.mflux.watch import BarWatch
+from actors.mflux.previews import PreviewSettings, with_previews
+from actors.mflux.watch import TICK_S, BarWatch
 from actors.pty import ONE_SHOT_LADDER, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
+from actors.store.durations import Work
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed, ImageUnavailable, Invalid
+from protocol.forecast import Forecast, Range
 from protocol.mail import RenderStaged, WorkerLeft
+from protocol.stall import StallLimits
 
 PICTURE: Final = "picture.png"
+STEPS: Final = "steps"  # the folder of the pictures after each step
 SIDE_MULTIPLE: Final = 16  # pixels; mflux works on latents of 1/16 of the picture
 _PASSED_ON: Final = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
 _PASSED_ON_PREFIXES: Final = ("HF_", "HUGGINGFACE_", "LC_", "MFLUX_", "MLX_", "TRANSFORMERS_", "XDG_", "SSL_")
@@ -26,6 +34,7 @@ _FLAGS: Final[dict[str, str]] = {"steps": "--steps", "width": "--width", "height
 _PROXIES: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 QUOTED_LINES: Final = 6
 QUOTED_CHARS: Final = 200  # of each line
+_FRAME: Final = re.compile(r"Traceback \(most recent|\s+\S")  # of a Python traceback; its error is not indented
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +63,9 @@ class OneShotEngine:
         jobs: Path,
         environ: Mapping[str, str],
         keeper: Keeper | None = None,
+        pace: Pace | None = None,
+        previews: PreviewSettings | None = None,
+        stalls: StallLimits = StallLimits(),  # noqa: B008 - frozen
     ) -> None:
         self.name = program.name
         self._program = program
@@ -61,6 +73,9 @@ class OneShotEngine:
         self._jobs = jobs
         self._env = child_environment(environ)
         self._keeper = keeper
+        self._pace = pace or Pace(MemoryHistory())
+        self._previews = previews
+        self._stalls = stalls
 
     def planned_steps(self, image: ImageOptions) -> int:
         """See ImageEngine."""
@@ -75,22 +90,41 @@ class OneShotEngine:
             if (getattr(image, name) or 0) % SIDE_MULTIPLE:
                 raise Invalid(f"{name} must be a multiple of {SIDE_MULTIPLE}", field=f"hatch.image.{name}")
 
+    async def expected(self, image: ImageOptions) -> Range | None:
+        """See ImageEngine."""
+        return await self._pace.whole(self._work(image))
+
+    async def prewarm(self) -> None:
+        """See ImageEngine; what a process loads ends with it."""
+
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine; a picture that decodes is trusted, an exit code is not."""
         try:
             async with open_job_directory(self._jobs, job.session) as directory:
                 spec = PtySpec(argv=self._argv(job, directory), cwd=str(directory), env=self._env)
-                last_words = await self._run(spec, tell)
+                work = self._work(job.image)
+                forecast = await self._pace.forecast(work)
+                async with with_previews(directory / STEPS, tell, self._previews) as tell_and_show:
+                    last_words = await self._run(spec, tell_and_show, forecast)
+                ended = trio.current_time()
                 await tell(RenderStaged(stage="saving", basis="indeterminate", message="Checking the picture"))
                 picture = directory / PICTURE
                 try:
-                    return await self._artifacts.adopt_png(picture, width=job.image.width, height=job.image.height)
+                    stored = await self._artifacts.adopt_png(picture, width=job.image.width, height=job.image.height)
                 except ImageFailed as error:
                     raise ImageFailed(f"{error.message}; {last_words.text}", retryable=last_words.crashed) from error
+                self._pace.learn(work, forecast, ended)
+                return stored
         except OSError as error:
             raise ImageUnavailable(
                 f"the picture's files cannot be written ({error.strerror}): free space or set server.data elsewhere"
             ) from error
+
+    def _work(self, image: ImageOptions) -> Work:
+        """The command's own flags name its model and quantization."""
+        words = [self.name, *self._program.argv[1:], *(["with previews"] if self._previews else [])]
+        steps = self.planned_steps(image)
+        return Work(engine=shlex.join(words), width=image.width or 0, height=image.height or 0, steps=steps)
 
     def _argv(self, job: RenderJob, directory: Path) -> tuple[str, ...]:
         """The prompt goes by file: any text is safe there, and it stays out of `ps`."""
@@ -99,25 +133,39 @@ class OneShotEngine:
         if self._program.takes_persona:
             (directory / "persona.json").write_bytes(msgspec.json.encode(job.persona))
             argv += ["--persona-file", "persona.json"]
+        if self._previews is not None:
+            argv += ["--stepwise-image-output-dir", STEPS]
         for name, flag in _FLAGS.items():
             value = getattr(job.image, name)
             argv += [] if value is None else [flag, str(value)]
         return tuple(argv)
 
-    async def _run(self, spec: PtySpec, tell: Tell) -> "_LastWords":
-        watch = BarWatch(trio.current_time())
+    async def _run(self, spec: PtySpec, tell: Tell, forecast: Forecast) -> "_LastWords":
+        watch = BarWatch(trio.current_time(), forecast)
         child: PtyChild | None = None
         try:
             async with open_pty(spec, ladder=ONE_SHOT_LADDER, keeper=self._keeper) as child:
-                while data := await child.receive():
-                    for letter in watch.feed(data, trio.current_time()):
-                        await tell(letter)
+                await self._follow(child, watch, tell)
                 await child.wait()
         finally:
             if child is not None:
                 with trio.CancelScope(shield=True):
                     await tell(_farewell(child.status))
         return _last_words(self.name, child.status, watch.last_lines)
+
+    async def _follow(self, child: PtyChild, watch: BarWatch, tell: Tell) -> None:
+        """Tell what the child's output, and its silence, mean. Raises ImageFailed when it is silent for too long."""
+        while True:
+            data: bytes | None = None
+            with trio.move_on_after(TICK_S):
+                data = await child.receive()
+            if data == b"":
+                return
+            now = trio.current_time()
+            for letter in watch.look(now) if data is None else watch.feed(data, now):
+                await tell(letter)
+            if reproach := watch.stalled(self._stalls, now):
+                raise ImageFailed(f"{self.name} {reproach}", retryable=True)
 
 
 class _LastWords(msgspec.Struct, frozen=True):
@@ -144,10 +192,16 @@ def _farewell(status: ExitStatus | None) -> WorkerLeft:
     return WorkerLeft(fate="exited", exit_code=-status.signal if status.signal else status.code)
 
 
+def quotable(lines: tuple[str, ...]) -> list[str]:
+    """The last lines that a person can use: printable, short, and of a traceback only what went wrong, not where."""
+    printable = ("".join(c if c.isprintable() else " " for c in line[:QUOTED_CHARS]) for line in lines)
+    said = [line for line in printable if line.strip() and not _FRAME.match(line)]
+    return [line.strip() for line in said[-QUOTED_LINES:]]
+
+
 def _last_words(name: str, status: ExitStatus | None, lines: tuple[str, ...]) -> _LastWords:
     signal = status.signal if status else None
     how = f"was killed by signal {signal}" if signal else f"exited with {status.code if status else 'no status'}"
-    printable = ("".join(c if c.isprintable() else " " for c in line[:QUOTED_CHARS]).strip() for line in lines)
-    said = list(filter(None, printable))[-QUOTED_LINES:]
+    said = quotable(lines)
     quote = "; its last lines:\n" + "\n".join(said) if said else " and said nothing"
     return _LastWords(f"{name} {how}{quote}", crashed=signal is not None)

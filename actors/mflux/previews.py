@@ -21,7 +21,7 @@ from msgspec import Meta
 from PIL import Image, features
 
 from actors.mflux.engine import Tell
-from protocol.mail import PreviewTaken
+from protocol.mail import PreviewTaken, RenderMail, StepFinished
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +46,13 @@ class PreviewLimits(msgspec.Struct, frozen=True, kw_only=True):
     side: Annotated[int, Meta(ge=MIN_SIDE, le=1024)] = 256
     bytes: Annotated[int, Meta(ge=2048)] = 24 * 1024
     mime: Mime = BEST_MIME
+
+
+class PreviewSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How previews are made, and who bounds how many are at once."""
+
+    limits: PreviewLimits
+    limiter: trio.CapacityLimiter
 
 
 class Previews:
@@ -100,6 +107,22 @@ async def open_previews(
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+@asynccontextmanager
+async def with_previews(directory: Path, tell: Tell, settings: PreviewSettings | None) -> AsyncIterator[Tell]:
+    """A `tell` that also shows the picture of each step that it is told of; the same one without settings."""
+    if settings is None:
+        yield tell
+        return
+    async with open_previews(directory, tell, limits=settings.limits, limiter=settings.limiter) as previews:
+
+        async def tell_and_show(letter: RenderMail) -> None:
+            if isinstance(letter, StepFinished):
+                previews.announce(letter.step, letter.steps)
+            await tell(letter)
+
+        yield tell_and_show
 
 
 async def take_preview(

@@ -12,6 +12,7 @@ from actors.artifacts import ArtifactStore, StoredPicture
 from actors.mflux.engine import RenderJob, Tell
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed
+from protocol.forecast import Range
 from protocol.mail import RenderStaged, StepFinished, WorkerLeft
 
 SIDE: Final = 16  # pixels
@@ -45,6 +46,15 @@ class SimImageEngine:
 
     def check(self, image: ImageOptions) -> None:
         """See ImageEngine; a simulated picture honours everything, by ignoring it."""
+
+    async def expected(self, image: ImageOptions) -> Range | None:
+        """See ImageEngine; the script knows."""
+        script = self._script
+        seconds = script.load_s + self.planned_steps(image) * script.step_s + script.decode_s
+        return seconds, seconds * (1 + script.jitter)
+
+    async def prewarm(self) -> None:
+        """See ImageEngine; a script is always ready."""
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine."""

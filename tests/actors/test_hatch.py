@@ -23,6 +23,7 @@ from actors.slots import Slots
 from protocol.commands import ImageOptions
 from protocol.errors import HatcheryError, ImageFailed, ImageUnavailable, LlmFailed, LlmUnavailable
 from protocol.events import Artifact, End, PersonaReady, Progress, State, Text
+from protocol.forecast import Range
 from protocol.journal import Entry, EpochBegun
 from protocol.mail import RenderMail, StepFinished
 from protocol.persona import Persona, persona_strings
@@ -430,6 +431,16 @@ async def test_a_cancel_after_done_says_nothing(autojump_clock: trio.testing.Moc
     assert house.check().outcome == "done"
 
 
+@pytest.mark.parametrize(("persona", "times"), [(None, 1), (PERSONA, 0)])
+async def test_the_painter_gets_ready_while_the_persona_is_written(
+    autojump_clock: trio.testing.MockClock, persona: Persona | None, times: int
+) -> None:
+    painter = ScriptedPainter()
+    house = House(painter=painter)
+    assert (await house.end_of(persona)).outcome == "done"
+    assert painter.prewarmed == times
+
+
 async def test_a_cancel_just_after_the_picture_was_shown_comes_too_late(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -543,6 +554,13 @@ class CountedPainter:
         return self._inner.planned_steps(image)
 
     def check(self, image: ImageOptions) -> None:
+        """See ImageEngine."""
+
+    async def expected(self, image: ImageOptions) -> Range | None:
+        """See ImageEngine."""
+        return await self._inner.expected(image)
+
+    async def prewarm(self) -> None:
         """See ImageEngine."""
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:

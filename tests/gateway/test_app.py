@@ -13,6 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.app import create_app
+from gateway.auth import new_token, user_of
+from gateway.config import AccessConfig, Config, ServerConfig
+from gateway.entrance import open_entrance
 from gateway.origin import OriginPolicy
 from tests.helpers.gateways import running_gateway
 from tests.helpers.problems import check_problem
@@ -138,6 +141,10 @@ async def test_every_answer_keeps_browsers_from_guessing(tmp_path: Path) -> None
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert answer.headers["x-frame-options"] == "DENY"
+            policy = [part.split() for part in answer.headers["content-security-policy"].split(";")]
+            assert ["default-src", "'none'"] in policy
+            assert ["frame-ancestors", "'none'"] in policy
+            assert not {"*", "'unsafe-inline'", "'unsafe-eval'"} & {word for part in policy for word in part}
 
 
 async def test_what_breaks_is_a_problem_without_a_word_about_the_inside() -> None:
@@ -145,9 +152,53 @@ async def test_what_breaks_is_a_problem_without_a_word_about_the_inside() -> Non
         raise RuntimeError("the secret is 42")
 
     policy = OriginPolicy(host="127.0.0.1", port=80, public_urls=[], allowed_origins=[])
-    app = create_app([Route("/", broken)], policy)
+    app = create_app([Route("/", broken)], policy, open_entrance(Config(), b"secret"))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
         answer = await http.get("/")
     check_problem(answer, 500, "internal")
     assert "42" not in answer.text
+
+
+async def test_a_stricter_policy_stands_and_handlers_learn_who_asks_from_where() -> None:
+    async def answer(request: Request) -> Response:
+        said = f"{user_of(request)} {request.client.host if request.client else None} {request.url.scheme}"
+        return Response(said, headers={"Content-Security-Policy": "sandbox"})
+
+    proxied = Config(server=ServerConfig(trusted_proxies=["10.0.0.0/8"]))
+    policy = OriginPolicy(host="127.0.0.1", port=80, public_urls=[], allowed_origins=[])
+    app = create_app([Route("/v1/x", answer)], policy, open_entrance(proxied, b"secret"))
+    headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    for peer, said in (("10.0.0.1", "local 192.0.2.7 https"), ("192.0.2.1", "local 192.0.2.1 http")):
+        transport = httpx2.ASGITransport(app=app, client=(peer, 1))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            got = await http.get("/v1/x", headers=headers)
+        assert got.text == said
+        assert got.headers["content-security-policy"] == "sandbox"
+
+
+async def test_behind_a_signature_is_nobody_until_it_is_checked() -> None:
+    async def whose(request: Request) -> Response:
+        return Response(user_of(request))
+
+    token, line = new_token("ada")
+    policy = OriginPolicy(host="127.0.0.1", port=80, public_urls=[], allowed_origins=[])
+    entrance = open_entrance(Config(access=AccessConfig(tokens=[line])), b"secret")
+    paths = ("/v1/agents/a/card.png", "/v1/artifacts/x", "/metrics")
+    app = create_app([Route(path, whose) for path in paths], policy, entrance)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as http:
+        for path in paths:
+            check_problem(await http.get(f"{path}?signature=x"), 401, "unauthenticated")
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert (await http.get("/v1/agents/a/card.png?signature=x", headers=bearer)).text == "ada"
+
+
+async def test_an_allowed_page_can_read_that_a_token_is_needed(tmp_path: Path) -> None:
+    token, line = new_token("ada")
+    async with _http(tmp_path, server__allowed_origins=[ALLOWED], access__tokens=[line]) as http:
+        refused = await http.get("/v1/hatches", headers={"Origin": ALLOWED})
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ALLOWED)
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        assert (await http.options("/v1/hatches", headers={**asked, "Origin": ALLOWED})).status_code == 200
+        bearer = {**JSON, "Origin": ALLOWED, "Authorization": f"Bearer {token}"}
+        assert (await http.post("/v1/hatches", content=HATCH, headers=bearer)).status_code == 202

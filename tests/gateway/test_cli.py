@@ -12,6 +12,8 @@ import pytest
 import trio
 from PIL import Image
 
+from gateway.auth import Access, AccessLimits
+from gateway.config import load_config
 from gateway.hatching import Agent
 from protocol.events import End, ServerMessage
 from protocol.persona import validate_persona
@@ -134,6 +136,25 @@ async def test_a_wrong_variable_is_2(tmp_path: Path) -> None:
     status, _, err = await run_hatchery("serve", cwd=tmp_path, environ=environ)
     assert status == 2
     assert err.startswith("hatchery: server.port in the environment: Expected `int`")
+
+
+async def test_a_token_is_printed_with_the_line_that_lets_it_in(tmp_path: Path) -> None:
+    status, out, _ = await run_hatchery("token", "ada", cwd=tmp_path)
+    assert status == 0
+    (said, token), (word, line) = (row.split(maxsplit=1) for row in out.splitlines())
+    assert (said, word) == ("token:", "line:")
+    file = tmp_path / "hatchery.toml"
+    await trio.Path(file).write_text(f"[access]\ntokens = [{line}]\n")
+    tokens = load_config(file).access.tokens
+    assert token not in tokens[0]
+    assert Access(tokens, b"", AccessLimits(login_s=1, link_s=1), lambda: 0.0).bearer(token).user == "ada"
+    assert os.listdir(tmp_path) == ["hatchery.toml"]  # nothing is kept but by who makes it
+
+
+async def test_a_token_needs_a_user(tmp_path: Path) -> None:
+    status, out, err = await run_hatchery("token", "a b", cwd=tmp_path)
+    assert (status, out) == (2, "")
+    assert "letters" in err
 
 
 async def test_a_prompt_that_looks_like_an_option(tmp_path: Path) -> None:

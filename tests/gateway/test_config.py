@@ -26,9 +26,18 @@ def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path
     assert config.server.data == ""
 
 
+LISTS = {
+    "public_urls": ["https://a.example", "http://b.example:8080"],
+    "allowed_origins": ["https://a.example", "tauri://localhost"],
+    "trusted_proxies": ["10.0.0.0/8", "::1"],
+    "prewarm": "on",
+    "tokens": [f"ada:sha256:{'a' * 64}", f"b.o-b_2:sha256:{'0' * 64}"],
+}
+
+
 def test_every_setting_can_be_given_in_each_place(tmp_path: Path) -> None:
     samples: dict[str, dict[str, Any]] = {
-        section: {name: _another(getattr(known(), name)) for name in known.__struct_fields__}
+        section: {name: LISTS.get(name) or _another(getattr(known(), name)) for name in known.__struct_fields__}
         for section, known in SECTIONS.items()
     }
     wanted = msgspec.convert(samples, Config)
@@ -55,10 +64,8 @@ def _another(value: object) -> Any:
             return value + 1
         case float():
             return value / 2 + 0.125
-        case str():
-            return "127.0.0.2"
         case _:
-            return ["https://a.example", "http://b.example:8080"]
+            return "127.0.0.2"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def _another(value: object) -> Any:
         ("[sim]\njitter = 1.0", "sim.jitter in the file: Expected `float` < 1.0"),
         ("[server]\npublic_urls = 'https://a.example'", "server.public_urls in the file: Expected `array`"),
         ("[server]\nprot = 1", "server.prot in the file is no setting; [server] has host, port"),
-        ("[sever]", "[sever] in the file is no section; there are server, llm, image, hatch, wire, sim"),
+        ("[sever]", "[sever] in the file is no section; there are server, access, llm, image, hatch, wire, sim"),
         ("server = 1", "server in the file is a section: write [server]"),
         ("[server", "is not TOML"),
     ],
@@ -92,7 +99,7 @@ def test_a_wrong_file_is_named_with_its_key_and_what_is_allowed(tmp_path: Path, 
         ("HATCHERY_SERVER_PORT", "", "server.port in the environment"),
         ("HATCHERY_SERVER_STOP_S", "inf", "server.stop_s in the environment"),
         ("HATCHERY_SERVER_PROT", "1", "HATCHERY_SERVER_PROT is no setting"),
-        ("HATCHERY_NOPE", "1", "SECTION one of server, llm, image, hatch, wire, sim"),
+        ("HATCHERY_NOPE", "1", "SECTION one of server, access, llm, image, hatch, wire, sim"),
         ("HATCHERY_SERVER_ALLOWED_ORIGINS", "*", "server.allowed_origins in the environment"),
     ],
 )
@@ -143,6 +150,22 @@ def test_a_public_url_is_scheme_and_host(url: str) -> None:
 def test_an_allowed_origin_is_one_origin(origin: str) -> None:
     with pytest.raises(ConfigError, match=r"server\.allowed_origins"):
         load_config(None, {}, {"server.allowed_origins": [origin]})
+
+
+@pytest.mark.parametrize("network", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "", "*"])
+def test_a_trusted_proxy_is_a_network(network: str) -> None:
+    with pytest.raises(ConfigError, match=r"server\.trusted_proxies in the command line: "):
+        load_config(None, {}, {"server.trusted_proxies": [network]})
+
+
+@pytest.mark.parametrize(
+    "token", ["hatchery_clear", "ada:hatchery_clear", "ada:sha256:ABC", "ada:md5:" + "a" * 64, "a b:sha256:" + "a" * 64]
+)
+def test_a_token_is_a_user_and_a_hash_and_a_wrong_one_is_never_shown(token: str) -> None:
+    with pytest.raises(ConfigError, match=r"access\.tokens in the command line: ") as caught:
+        load_config(None, {}, {"access.tokens": [token]})
+    assert token not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_pages_of_desktop_programs_may_be_allowed() -> None:

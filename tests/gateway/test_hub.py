@@ -341,6 +341,15 @@ async def test_followers_get_what_their_owner_starts_elsewhere(autojump_clock: M
     assert own.types == theirs.types == []
 
 
+async def test_a_follower_who_said_late_who_it_is_is_forgotten_when_it_leaves(autojump_clock: MockClock) -> None:
+    async with open_hub() as hub:
+        with hub.join("", Codec.JSON, FakeSocket()) as follower:
+            follower.owner = OWNER
+            hub.follow(follower)
+        hub.announce(new_view(), None)
+        assert follower.views == {}
+
+
 async def test_a_notice_reaches_everybody(autojump_clock: MockClock) -> None:
     async with open_hub() as hub:
         idle, watching = FakeSocket(), FakeSocket()

@@ -113,5 +113,20 @@ def test_foreign_pages_may_not(origin: str) -> None:
         _policy(public=["https://hatch.example"], allowed=["https://studio.example"]).check_origin(origin)
 
 
+@pytest.mark.parametrize(
+    ("host", "secure"),
+    [
+        ("hatch.example", True),
+        ("HATCH.example:443", True),
+        ("hatch.example:80", False),
+        ("plain.example", False),
+        ("localhost:8642", False),
+        (None, False),
+    ],
+)
+def test_a_public_url_tells_whether_it_is_reached_over_https(host: str | None, secure: bool) -> None:
+    assert _policy(public=["https://hatch.example", "http://plain.example"]).is_secure(host) is secure
+
+
 def test_what_cors_answers_is_what_browsers_say() -> None:
     assert _policy(allowed=["https://Studio.example:443/"]).allowed_origins == ["https://studio.example"]

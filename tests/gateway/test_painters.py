@@ -12,7 +12,7 @@ from actors.mflux.engine import ImageEngine
 from actors.mflux.oneshot import OneShotEngine
 from actors.mflux.warm.engine import WarmEngine
 from gateway.config import Config, ConfigError, load_config
-from gateway.painters import open_painter
+from gateway.painters import open_painter, writes_elsewhere
 
 NAMES = [command.partition(" ")[0] for command, _ in COMMANDS]
 
@@ -128,3 +128,38 @@ async def test_a_command_whose_model_can_stay_loaded_is_drawn_with_warm(tmp_path
     assert isinstance(painter, WarmEngine)
     painter, _ = await _choose(tmp_path, "mflux-generate-z-image-turbo --flag-of-tomorrow", environ)
     assert isinstance(painter, OneShotEngine)
+
+
+@pytest.mark.parametrize(
+    ("engine", "writer", "elsewhere"),
+    [
+        ("auto", "demo", True),
+        ("sim", "sim", True),
+        ("https://api.example.com/v1", "openai", True),
+        ("anthropic:https://api.anthropic.com", "anthropic", True),
+        ("ollama:http://192.168.1.9:11434", "ollama", True),
+        ("http://127.0.0.1:8080/v1", "openai", False),
+        ("http://localhost:8080/v1", "openai", False),
+        ("http://[::1]:8080/v1", "openai", False),
+        ("auto", "openai", False),
+        ("mlx_lm.server --model tiny", "openai", False),
+    ],
+)
+def test_a_writer_that_takes_no_memory_here(engine: str, writer: str, elsewhere: bool) -> None:
+    assert writes_elsewhere(engine, writer) is elsewhere
+
+
+async def test_a_warm_painter_loads_early_only_when_it_may(tmp_path: Path) -> None:
+    environ = _machine(tmp_path, commands=["mflux-generate-z-image-turbo"])
+    begun = []
+    for when, writer in (("off", "demo"), ("auto", "openai"), ("auto", "demo")):
+        config = _config(
+            image__engine="mflux-generate-z-image-turbo",
+            image__prewarm=when,
+            server__data=str(tmp_path / "data"),
+        )
+        async with open_painter(config, ArtifactStore(tmp_path / "artifacts"), environ, writer=writer) as painter:
+            assert isinstance(painter, WarmEngine)
+            await painter.prewarm()
+            begun.append(not painter.is_cold)
+    assert begun == [False, False, True]

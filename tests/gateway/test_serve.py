@@ -1,13 +1,16 @@
 """Starting and stopping: in this process, and the real `hatchery serve` with signals."""
 
 import base64
+import contextlib
+import json
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -16,15 +19,18 @@ import pytest
 import trio
 import trio_websocket
 
+from gateway.auth import new_token
 from gateway.client import open_client
 from gateway.config import ConfigError
 from protocol.commands import HatchRequest, Hello, List, Start
-from protocol.events import End, GoingAway, ServerMessage, Snapshot, State
+from protocol.events import End, Error, GoingAway, ServerMessage, Snapshot, State
 from tests.helpers.children import Child, hatchery, run_hatchery
-from tests.helpers.gateways import listening_client, running_gateway
+from tests.helpers.gateways import Listener, listening_client, running_gateway
 from tests.helpers.problems import check_problem
 
-SLOW = {"HATCHERY_SIM_TOKENS_PER_S": "1", "HATCHERY_SIM_STEP_S": "30"}
+SLOW = {"HATCHERY_SIM_TOKENS_PER_S": "1", "HATCHERY_SIM_STEP_S": "30", "HATCHERY_SERVER_DRAIN_S": "0.2"}
+SHORT = {"HATCHERY_SIM_TOKENS_PER_S": "200", "HATCHERY_SIM_STEP_S": "0.1", "HATCHERY_SERVER_DRAIN_S": "60"}  # 2 to 3 s
+PATIENT = {"HATCHERY_SERVER_DRAIN_S": "60"}
 HANDSHAKE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -53,6 +59,21 @@ async def test_a_public_address_is_refused(tmp_path: Path, host: str) -> None:
         async with running_gateway(tmp_path, server__host=host):
             pass
     assert os.listdir(tmp_path) == []
+
+
+async def test_with_a_token_a_public_address_is_listened_on_and_the_token_is_needed(tmp_path: Path) -> None:
+    token, line = new_token("ada")
+    settings: dict[str, Any] = {
+        "server__host": "0.0.0.0",
+        "server__public_urls": ["http://hatch.example"],
+        "access__tokens": [line],
+    }
+    async with running_gateway(tmp_path, **settings) as gateway:
+        url, host = gateway.url.replace("0.0.0.0", "127.0.0.1"), {"Host": "hatch.example"}
+        async with httpx2.AsyncClient(base_url=url, headers=host, trust_env=False) as http:
+            check_problem(await http.get("/v1/hatches"), 401, "unauthenticated")
+            bearer = {"Authorization": f"Bearer {token}"}
+            assert (await http.get("/v1/hatches", headers=bearer)).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "::1"])
@@ -195,22 +216,121 @@ async def test_a_signal_right_after_the_first_word_is_heard(tmp_path: Path) -> N
         assert await child.ended(within_s=10) == 0
 
 
-async def test_a_stuck_reader_holds_the_stop_up_no_longer_than_the_bound(tmp_path: Path) -> None:
-    async with _served(tmp_path, HATCHERY_SERVER_STOP_S="1") as (child, url), _stuck_reader(url):
-        began = trio.current_time()
+async def test_a_hatch_that_can_finish_in_time_does_and_the_gateway_leaves_at_once(tmp_path: Path) -> None:
+    async with _served(tmp_path, **SHORT) as (child, url):
+        with trio.fail_after(30):
+            heard = await _hatch_until_closed(url, lambda: child.process.send_signal(signal.SIGTERM))
+        going_away = next(message for message in heard if isinstance(message, GoingAway))
+        assert going_away.deadline_ms == 70_000
+        end = heard[-1]
+        assert isinstance(end, End)
+        assert end.outcome == "done"
+        assert await child.ended(within_s=5) == 0
+
+
+async def test_a_hatch_that_takes_too_long_is_cancelled_when_the_time_is_over(tmp_path: Path) -> None:
+    async with _served(tmp_path, HATCHERY_SERVER_DRAIN_S="1.5", HATCHERY_SERVER_STOP_S="4") as (child, url):
+        asked: list[float] = []
+
+        def ask() -> None:
+            asked.append(trio.current_time())
+            child.process.send_signal(signal.SIGTERM)
+
+        with trio.fail_after(20):
+            heard = await _hatch_until_closed(url, ask)
+        took_s = trio.current_time() - asked[0]
+        _check_farewell(heard)
+        going_away = next(message for message in heard if isinstance(message, GoingAway))
+        assert going_away.deadline_ms == 5500
+        assert 1.5 <= took_s < going_away.deadline_ms / 1000
+        assert await child.ended(within_s=3) == 0
+    (logged,) = (line for line in map(json.loads, child.err.splitlines()) if line["event"] == "hatch_ended")
+    assert (logged["outcome"], logged["reason"]) == ("cancelled", "the gateway stops")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_hurries_and_more_of_them_change_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    async with _served(tmp_path, **PATIENT) as (child, url), _listening(url) as client:
+        with trio.fail_after(10):
+            accepted = await client.start(HatchRequest(prompt="an owl"))
+            child.process.send_signal(number)
+            await client.until(GoingAway)
+            await trio.sleep(0.5)  # nothing is to happen
+            for _ in range(3):
+                child.process.send_signal(number)
+            end = await client.end(accepted.session)
+        assert (end.outcome, end.receipt.llm) == ("cancelled", "closed")
+        assert end.receipt.total_ms > 500
+        assert await child.ended(within_s=5) == 0
+        assert "Traceback" not in child.err
+    assert len(client.all(GoingAway)) == 1
+
+
+async def test_while_it_drains_nothing_new_is_taken(tmp_path: Path) -> None:
+    async with (
+        _served(tmp_path, **PATIENT) as (child, url),
+        httpx2.AsyncClient(base_url=url, trust_env=False) as kept_alive,
+        _listening(url) as client,
+    ):
+        first = await client.start(HatchRequest(prompt="an owl"), key="k")
+        assert (await kept_alive.get("/readyz")).status_code == 200
         child.process.send_signal(signal.SIGTERM)
-        assert await child.ended(within_s=20) == 0
-        assert trio.current_time() - began < 1 + 5 + 2  # stop_s, the closing handshake, and a slow machine
+        with trio.fail_after(10):
+            await client.until(GoingAway)
+            await client.send(Start(id=3, hatch=HatchRequest(prompt="a fox")))
+            refused = await client.until(Error)
+            assert (refused.id, refused.code, refused.retryable) == (3, "draining", True)
+            again = await client.start(HatchRequest(prompt="an owl"), id=4, key="k", watch=False)
+            assert (again.session, again.existing) == (first.session, True)
+            ready = await kept_alive.get("/readyz")
+            assert (ready.status_code, ready.json()["status"], ready.json()["running"]) == (503, "draining", 1)
+            check_problem(await kept_alive.post("/v1/hatches", json={"prompt": "x"}), 503, "draining")
+            check_problem(await kept_alive.get("/v1/ws", headers=HANDSHAKE), 503, "draining")
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as newcomer:
+            with pytest.raises(httpx2.ConnectError):
+                await newcomer.get("/healthz")
 
 
-async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
-    async with _served(tmp_path) as (child, url), _stuck_reader(url):
+@asynccontextmanager
+async def _listening(url: str) -> AsyncIterator[Listener]:
+    """A client that has said `hello` and listens until the gateway closes."""
+
+    async def listen() -> None:
+        with contextlib.suppress(trio_websocket.ConnectionClosed):
+            await listener.listen()
+
+    async with open_client(url) as client, trio.open_nursery() as nursery:
+        listener = Listener(client)
+        nursery.start_soon(listen)
+        await listener.send(Hello(id=0))
+        yield listener
+        nursery.cancel_scope.cancel()
+
+
+async def test_many_clients_are_asked_to_come_back_over_a_longer_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.serve.RECONNECTS_PER_S", 1)
+    async with running_gateway(tmp_path) as gateway, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(listening_client(gateway)) for _ in range(4)]
+        await gateway.drain(0)
+        said = {(await client.until(GoingAway)).reconnect_after_ms for client in clients}
+    assert said == {(500, 4500)}
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_stuck_reader_holds_the_stop_up_no_longer_than_the_bound(tmp_path: Path, signals: int) -> None:
+    drain_s = "0.5" if signals == 1 else "60"
+    async with (
+        _served(tmp_path, HATCHERY_SERVER_DRAIN_S=drain_s, HATCHERY_SERVER_STOP_S="1") as (child, url),
+        _stuck_reader(url),
+    ):
         began = trio.current_time()
-        child.process.send_signal(signal.SIGINT)
-        await trio.sleep(0.5)  # the stop has begun
-        child.process.send_signal(signal.SIGINT)
-        assert await child.ended(within_s=20) == 130
-        assert trio.current_time() - began < 9  # the closing handshake, but not stop_s, which is 10
+        for _ in range(signals):
+            child.process.send_signal(signal.SIGTERM)
+            await trio.sleep(0.3)  # two signals at once are one
+        assert await child.ended(within_s=20) == 0
+        assert trio.current_time() - began < 0.5 + 1 + 2  # drain_s, stop_s, and a slow machine
         assert "Traceback" not in child.err
 
 

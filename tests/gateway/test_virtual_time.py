@@ -20,7 +20,10 @@ from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
 from actors.llm.sim import WriterScript
-from gateway.dialogue import converse
+from gateway.auth import LOCAL, Identity
+from gateway.config import Config
+from gateway.dialogue import Visitor, converse
+from gateway.entrance import open_entrance
 from gateway.http import serve_http
 from gateway.memory import MemoryTransport, memory_pair
 from gateway.services import Services
@@ -112,7 +115,9 @@ class VirtualClient:
 async def open_virtual_client(services: Services, name: str) -> AsyncIterator[VirtualClient]:
     ours, theirs = memory_pair()
     client = VirtualClient(ours)
-    dialogue = partial(converse, codec=Codec.JSON, connection=name, owner="local", reception=services.reception)
+    visitor = Visitor(connection=name, address=None, identity=Identity(user=LOCAL))
+    entrance = open_entrance(Config(), b"secret")
+    dialogue = partial(converse, codec=Codec.JSON, visitor=visitor, reception=services.reception, entrance=entrance)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_http, theirs, no_pages, lambda _request: Admission(None, dialogue))
         await client.connect()

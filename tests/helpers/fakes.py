@@ -16,6 +16,7 @@ from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk
 from actors.mflux.engine import RenderJob, Tell
 from protocol.commands import HatchRequest, ImageOptions
 from protocol.events import Artifact, End, Engines, PersonaReady, Progress, Reliable, State, Text
+from protocol.forecast import Range
 from protocol.journal import Entry, EpochBegun, SessionRecord
 from protocol.mail import PictureStored, StepFinished, WorkerLeft
 from protocol.persona import Persona
@@ -196,6 +197,8 @@ class ScriptedPainter:
         self._step_s = step_s
         self.farewell = WorkerLeft(fate="exited", exit_code=0)
         self.jobs: list[RenderJob] = []
+        self.usual_s: Range | None = None
+        self.prewarmed = 0
         self.drawing = 0
 
     def planned_steps(self, image: ImageOptions) -> int:
@@ -204,6 +207,14 @@ class ScriptedPainter:
 
     def check(self, image: ImageOptions) -> None:
         """See ImageEngine; everything is honoured."""
+
+    async def expected(self, image: ImageOptions) -> Range | None:
+        """See ImageEngine."""
+        return self.usual_s
+
+    async def prewarm(self) -> None:
+        """See ImageEngine."""
+        self.prewarmed += 1
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine."""

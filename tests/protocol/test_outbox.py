@@ -22,7 +22,7 @@ from protocol.events import (
     Text,
     Thinking,
 )
-from protocol.outbox import Outbox, OutboxLimits, TooSlow
+from protocol.outbox import Drop, Outbox, OutboxLimits, TooSlow
 
 RECEIPT = Receipt(
     queued_ms=0,
@@ -547,6 +547,22 @@ def test_answers_alone_over_the_bound_are_too_much(gateway: Gateway) -> None:
     assert outbox.bytes == 0
     with pytest.raises(TooSlow):
         outbox.drain(0.0)
+
+
+def test_what_is_given_up_is_told(gateway: Gateway) -> None:
+    drops: list[Drop] = []
+    kept = [state(1), state(2)]
+    outbox = Outbox(Codec.JSON, OutboxLimits(max_bytes=sizes(*kept)), gateway.snapshot, drops.append)
+    outbox.attach("s", previews=True, owe_snapshot=False)
+    for envelope in (kept[0], preview(1), progress(1), kept[1]):
+        outbox.offer(envelope)
+    assert drops == ["preview", "progress"]
+    for seq in range(3, 9):
+        outbox.offer(state(seq))
+    assert drops == ["preview", "progress", "session"]
+    while not outbox.too_slow:
+        outbox.say(pong(1))
+    assert drops == ["preview", "progress", "session", "client"]
 
 
 def test_a_snapshot_longer_than_the_bound_is_too_much(gateway: Gateway) -> None:

@@ -59,6 +59,18 @@ def test_it_never_goes_back_within_an_epoch() -> None:
     assert (again.percent, again.stage) == (66.5, "loading")
 
 
+def test_what_was_estimated_is_not_called_measured_because_the_engine_said_less() -> None:
+    model = with_persona()
+    model.reach("decoding", "estimated", "", 0.5)
+    overtaken = model.reach("decoding", "measured", "Its bar", 0.1)
+    assert overtaken is not None
+    assert (overtaken.percent, overtaken.basis) == (96.5, "estimated")
+    for fraction in (0.5, 0.9):
+        reached = model.reach("decoding", "measured", "", fraction)
+        assert reached is not None
+        assert reached.basis == "measured"
+
+
 def test_a_new_epoch_may_fall() -> None:
     model = with_persona()
     model.reach("steps", "measured", "", 0.5)

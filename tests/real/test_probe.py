@@ -17,7 +17,7 @@ async def test_mflux_shows_its_steps_on_a_terminal(tmp_path: Path) -> None:
     assert judge(program, pipes, terminal).status == "ok"
     stdout, lines, pieces = pipes.sights
     (screen,) = terminal.sights
-    assert screen.bars == ("0/2", "1/2", "2/2")
+    assert (screen.bars[0], screen.bars[-1]) == ("0/2", "2/2"), "a step of milliseconds may share a read with the next"
     assert screen.first_progress_s is not None
     assert screen.first_progress_s < screen.end_s
     assert stdout.bars == ()

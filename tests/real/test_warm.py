@@ -14,12 +14,14 @@ from PIL import Image
 
 from actors.artifacts import ArtifactStore, StoredPicture
 from actors.mflux.engine import ImageEngine, RenderJob
+from actors.mflux.history import MemoryHistory, Pace
 from actors.mflux.oneshot import OneShotEngine, Program
+from actors.mflux.previews import PreviewLimits, PreviewSettings
 from actors.mflux.warm.engine import WarmEngine, WarmSettings, open_warm_engine
 from actors.mflux.warm.program import warm_program
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed, ImageUnavailable
-from protocol.mail import RenderMail, RenderStaged, StepFinished, WorkerLeft
+from protocol.mail import PreviewTaken, RenderMail, RenderStaged, StepFinished, WorkerLeft
 from tests.helpers.gateways import PERSONA
 from tests.helpers.tiny_mflux import MFLUX_COMMAND, mflux_env, tiny_checkpoint
 
@@ -109,12 +111,26 @@ class Bench:
 
 
 @asynccontextmanager
-async def warm_bench(directory: Path, checkpoint: Path, settings: WarmSettings | None = None) -> AsyncIterator[Bench]:
+async def warm_bench(
+    directory: Path,
+    checkpoint: Path,
+    settings: WarmSettings | None = None,
+    *,
+    previews: PreviewSettings | None = None,
+    pace: Pace | None = None,
+) -> AsyncIterator[Bench]:
     program = warm_program([MFLUX_COMMAND, "--model", str(checkpoint)])
     assert program is not None
     artifacts, jobs = ArtifactStore(directory / "artifacts"), directory / "jobs"
     async with open_warm_engine(
-        program, artifacts=artifacts, jobs=jobs, environ=mflux_env(), slots=1, settings=settings or WarmSettings()
+        program,
+        artifacts=artifacts,
+        jobs=jobs,
+        environ=mflux_env(),
+        slots=1,
+        settings=settings or WarmSettings(),
+        previews=previews,
+        pace=pace,
     ) as engine:
         bench = Bench(engine, artifacts, jobs)
         yield bench
@@ -232,12 +248,12 @@ async def test_a_worker_killed_in_mid_step_fails_its_job_only(tmp_path: Path, ch
 async def test_interrupts_while_it_loads_or_waits_change_nothing(tmp_path: Path, checkpoint: Path) -> None:
     async with warm_bench(tmp_path, checkpoint) as warm:
         assert isinstance(warm.engine, WarmEngine)
-        warm.engine.prewarm()
+        await warm.engine.prewarm()
         await poll(lambda: any(map(has_begun_imports, warm.workers)))
         (worker,) = warm.workers
         os.kill(worker, signal.SIGINT)
         expected = warm.pixels(await warm.draw())
-        warm.engine.prewarm()
+        await warm.engine.prewarm()
         for _ in range(3):
             os.kill(worker, signal.SIGINT)
         assert warm.pixels(await warm.draw()) == expected
@@ -297,3 +313,31 @@ def open_files(process: int | str) -> int:
 def resident_kib(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+async def test_previews_are_shown_and_leave_nothing_in_the_worker(tmp_path: Path, checkpoint: Path) -> None:
+    previews = PreviewSettings(limits=PreviewLimits(side=32), limiter=trio.CapacityLimiter(1))
+    async with warm_bench(tmp_path, checkpoint, previews=previews) as warm:
+        expected = warm.pixels(await warm.draw())
+        (worker,) = warm.workers
+        await warm.draw_until(at_step(2))
+        assert warm.left == WorkerLeft(fate="idle")
+        for _ in range(2):
+            assert warm.pixels(await warm.draw()) == expected
+            shown = [letter for _, letter in warm.told if isinstance(letter, PreviewTaken)]
+            assert shown
+            assert [letter.step for letter in shown] == sorted({letter.step for letter in shown})
+            assert warm.steps[-1] == 4
+        assert warm.workers == [worker]
+        assert warm.leftovers == []
+
+
+async def test_the_second_worker_loads_with_an_estimate_from_the_first(tmp_path: Path, checkpoint: Path) -> None:
+    pace = Pace(MemoryHistory())
+    told: list[set[str]] = []
+    for _ in range(2):
+        async with warm_bench(tmp_path, checkpoint, pace=pace) as warm:
+            assert (await warm.engine.expected(ImageOptions(steps=4, width=64, height=64)) is None) == (not told)
+            await warm.draw()
+            told.append({letter.basis for _, letter in warm.told if isinstance(letter, RenderStaged)})
+    assert told == [{"indeterminate"}, {"indeterminate", "estimated"}]

@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from actors.mflux.engine import Tell
+from actors.mflux.oneshot import quotable
 from actors.mflux.warm.wire import (
     REPORT_BYTES,
     Draw,
@@ -32,19 +33,17 @@ from actors.mflux.warm.wire import (
     frame,
     job_mark,
 )
-from actors.mflux.watch import BarWatch
+from actors.mflux.watch import TICK_S, BarWatch
 from actors.pty import INTERRUPT_KEY, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
 from protocol.errors import ImageFailed, ImageUnavailable
-from protocol.events import Basis
+from protocol.forecast import Forecast
 from protocol.mail import RenderMail, RenderStaged
+from protocol.stall import StallLimits
 
 LETTERS: Final = 64  # that may wait for the job's owner before the worker has to
 ORDER_S: Final = 1.0  # for writing an order into an empty pipe
 MARK_S: Final = 1.0  # for a job's last output to follow its outcome
 EXIT_S: Final = 3.0  # for an end of one of its outputs to become its exit
-ESTIMATE_S: Final = 0.5  # between two estimates of loading
-_ALMOST: Final = 0.95
-QUOTED_LINES: Final = 6
 
 _Inbox = trio.MemoryReceiveChannel[RenderMail | Report]
 
@@ -66,17 +65,25 @@ class Terminal(Protocol):
 class WarmChild:
     """A worker process, for one job at a time; after a job it may be used again once `settle` has said so."""
 
-    def __init__(self, pty: Terminal, orders: trio.abc.SendStream, reports: trio.abc.ReceiveStream) -> None:
+    def __init__(
+        self,
+        pty: Terminal,
+        orders: trio.abc.SendStream,
+        reports: trio.abc.ReceiveStream,
+        stalls: StallLimits = StallLimits(),  # noqa: B008 - frozen
+    ) -> None:
         self.pid = pty.pid
         self.ready: Ready | None = None
         self.rss_bytes = 0  # as it last said
         self.leaving: str | None = None  # by its own decision, and why
         self.refusal: str | None = None  # why its model cannot be loaded
         self.dismissed = False  # by ours
+        self.downloaded = False  # its model, before it was loaded
         self.ended = trio.Event()
         self._pty = pty
         self._orders = orders
         self._reports = reports
+        self._stalls = stalls
         self._frames: FrameReader[Report] = FrameReader(Report, REPORT_BYTES)
         self._scope = trio.CancelScope()
         self._began = trio.current_time()
@@ -120,30 +127,28 @@ class WarmChild:
         if self._listener is not None:
             self._listener.close()
 
-    async def load(self, tell: Tell, expected_s: float | None) -> Ready:
-        """Wait until the model is loaded, telling how far it is, estimated from the seconds that it took before.
+    async def load(self, tell: Tell, forecast: Forecast | None = None) -> Ready:
+        """Wait until the model is loaded, telling how far it is; its loading is the forecast's first span.
 
-        Raises ImageUnavailable if it cannot be loaded, ImageFailed if the worker dies over it.
+        Raises ImageUnavailable if it cannot be loaded, ImageFailed if the worker dies or stalls over it.
         """
         if self.ready is not None:
             return self.ready
         async with self._listening() as inbox:
-            await tell(_loading(None))
+            if forecast is not None:
+                self._watch.expect(forecast, self._began)
+            await tell(RenderStaged(stage="loading", basis="indeterminate", message="Loading the model"))
             while self.ready is None:
                 if self.refusal is not None:
                     raise ImageUnavailable(f"the model cannot be loaded: {self.refusal}")
                 if self.ended.is_set():
                     raise ImageFailed(f"the image worker, loading its model, {self.last_words()}", retryable=True)
-                item: RenderMail | Report | None = None
-                with trio.move_on_after(ESTIMATE_S) as waiting:
-                    item = await _next(inbox)
+                item = await self._news(inbox, tell)
                 if isinstance(item, RenderStaged):
                     await tell(item)
-                elif waiting.cancelled_caught and expected_s:
-                    await tell(_loading(min(_ALMOST, (trio.current_time() - self._began) / expected_s)))
         return self.ready
 
-    async def draw(self, order: Draw, tell: Tell) -> Drawn:
+    async def draw(self, order: Draw, tell: Tell, forecast: Forecast | None = None) -> Drawn:
         """Have a picture drawn, `order.job` being numbered here, and tell its stages and steps.
 
         Raises ImageFailed, or LeftBeforeJob. Cancelled, it leaves the job to `settle`.
@@ -153,11 +158,11 @@ class WarmChild:
         async with self._listening() as inbox:
             self._drawing, self._started, self._asked, self._tidied = True, False, False, False
             self._marked = trio.Event()
-            self._watch = BarWatch(trio.current_time())
+            self._watch = BarWatch(trio.current_time(), forecast, "encoding")
             await self._send(order)
             await tell(RenderStaged(stage="encoding", basis="indeterminate", message="Reading the prompt"))
             while True:
-                match await _next(inbox):
+                match await self._news(inbox, tell):
                     case Drawn() as drawn:
                         return drawn
                     case Failed(kind=kind, message=message):
@@ -189,7 +194,7 @@ class WarmChild:
         """How it ended and what it said last, for an error's message."""
         status = self.status or ExitStatus()
         how = f"was killed by signal {status.signal}" if status.signal else f"ended with exit code {status.code}"
-        said = [line for line in self._watch.last_lines if line.strip()][-QUOTED_LINES:]
+        said = quotable(self._watch.last_lines)
         return "; its last lines:\n".join((how, "\n".join(said))) if said else how
 
     async def _send(self, order: Setup | Draw) -> None:
@@ -210,6 +215,19 @@ class WarmChild:
         finally:
             inbox.close()  # what is read from now on is dropped, which keeps the worker going
             self._listener = None
+
+    async def _news(self, inbox: _Inbox, tell: Tell) -> RenderMail | Report | None:
+        """The next item, or None at the end; tells what a silence before it means. Raises ImageFailed at a stall."""
+        while True:
+            with trio.move_on_after(TICK_S):
+                return await _next(inbox)
+            now = trio.current_time()
+            for letter in self._watch.look(now):
+                await tell(letter)
+            if reproach := self._watch.stalled(self._stalls, now):
+                if self.ready is None:
+                    self.dismiss()  # there is no job that could be interrupted
+                raise ImageFailed(f"the image worker {reproach}", retryable=True)
 
     async def _deliver(self, item: RenderMail | Report) -> None:
         if self._listener is not None:
@@ -239,7 +257,7 @@ class WarmChild:
             case Drawn() | Stopped() | Failed():
                 await self._conclude(report)
             case Ready():
-                self.ready = report
+                self.ready, self.downloaded = report, self._watch.downloaded
             case Unloadable(message=message):
                 self.leaving = self.refusal = message
             case Started():
@@ -274,14 +292,14 @@ async def _next(inbox: _Inbox) -> RenderMail | Report | None:
         return None
 
 
-def _loading(fraction: float | None) -> RenderStaged:
-    basis: Basis = "indeterminate" if fraction is None else "estimated"
-    return RenderStaged(stage="loading", basis=basis, message="Loading the model", fraction=fraction)
-
-
 @asynccontextmanager
 async def open_warm_child(
-    setup: Setup, *, cwd: Path, env: Mapping[str, str], keeper: Keeper | None = None
+    setup: Setup,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stalls: StallLimits,
+    keeper: Keeper | None = None,
 ) -> AsyncIterator[WarmChild]:
     """Start a worker and have it load; it is to be `run` in the block, and has ended when this returns.
 
@@ -290,7 +308,7 @@ async def open_warm_child(
     child: WarmChild | None = None
     try:
         async with _started(cwd, env, keeper) as (pty, orders, reports):
-            child = WarmChild(pty, orders, reports)
+            child = WarmChild(pty, orders, reports, stalls)
             await child._send(setup)
             yield child
     finally:

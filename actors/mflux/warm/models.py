@@ -30,12 +30,14 @@ class WarmModel(msgspec.Struct, frozen=True, kw_only=True):
 
     `checkpoints` are the registry's entries that it draws with, the default first; a command that `needs_model` has no
     default, and takes any entry's name. `multiple` is that of the sides in pixels. `guidance` and `scheduler` are what
-    the command passes to the class unasked; None passes nothing.
+    the command passes to the class unasked; None passes nothing. `latents` unpacks what a step leaves, for a preview; a
+    command without it shows none.
     """
 
     command: str
     module: str
     name: str
+    latents: str | None = None
     checkpoints: tuple[Checkpoint, ...]
     needs_model: bool = False
     multiple: int = 16
@@ -58,6 +60,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate",
             module="mflux.models.flux.variants.txt2img.flux",
             name="Flux1",
+            latents="mflux.models.flux.latent_creator.flux_latent_creator.FluxLatentCreator",
             checkpoints=(
                 Checkpoint(key="schnell", steps=4),
                 Checkpoint(key="dev", steps=25, guided=True),
@@ -72,6 +75,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-z-image-turbo",
             module="mflux.models.z_image.variants.z_image",
             name="ZImage",
+            latents="mflux.models.z_image.latent_creator.ZImageLatentCreator",
             checkpoints=(Checkpoint(key="z-image-turbo", steps=9),),
             scheduler="linear",
             honours=_LORA_AND_IMAGE,
@@ -80,6 +84,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-z-image",
             module="mflux.models.z_image.variants.z_image",
             name="ZImage",
+            latents="mflux.models.z_image.latent_creator.ZImageLatentCreator",
             checkpoints=(
                 Checkpoint(key="z-image", steps=50, guided=True),
                 Checkpoint(key="z-image-turbo", steps=9),
@@ -91,6 +96,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-flux2",
             module="mflux.models.flux2.variants.txt2img.flux2_klein",
             name="Flux2Klein",
+            latents="mflux.models.flux2.latent_creator.flux2_latent_creator.Flux2LatentCreator",
             checkpoints=(
                 Checkpoint(key="flux2-klein-4b", steps=4),
                 Checkpoint(key="flux2-klein-9b", steps=4),
@@ -106,6 +112,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-flux3",
             module="mflux.models.flux3.variants.txt2img.flux3_klein",
             name="Flux3Klein",
+            latents="mflux.models.flux3.latent_creator.flux3_latent_creator.Flux3LatentCreator",
             checkpoints=(
                 Checkpoint(key="flux3-image-klein", steps=16),
                 Checkpoint(key="flux3-image-klein-base", steps=50, guided=True),
@@ -116,6 +123,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-qwen",
             module="mflux.models.qwen.variants.txt2img.qwen_image",
             name="QwenImage",
+            latents="mflux.models.qwen.latent_creator.qwen_latent_creator.QwenLatentCreator",
             checkpoints=(Checkpoint(key="qwen-image", steps=20, guided=True),),
             guidance=3.5,
             scheduler="linear",
@@ -125,6 +133,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-qwen-2.1",
             module="mflux.models.qwen21.variants.txt2img.qwen_image_21",
             name="QwenImage21",
+            latents="mflux.models.qwen21.latent_creator.qwen21_latent_creator.Qwen21LatentCreator",
             checkpoints=(
                 Checkpoint(key="qwen-image-2.1", steps=40, guided=True),
                 Checkpoint(key="qwen-image-2.1-turbo", steps=8),
@@ -137,6 +146,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-qwen-2.1-edit",
             module="mflux.models.qwen21.variants.edit.qwen_image_21_edit",
             name="QwenImage21Edit",
+            latents="mflux.models.qwen21.latent_creator.qwen_image21_latent_creator.QwenImage21LatentCreator",
             checkpoints=(
                 Checkpoint(key="qwen-image-2.1", steps=40, guided=True),
                 Checkpoint(key="qwen-image-2.1-turbo", steps=8),
@@ -151,6 +161,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-krea2",
             module="mflux.models.krea2.variants.txt2img.krea2",
             name="Krea2",
+            latents="mflux.models.krea2.latent_creator.Krea2LatentCreator",
             checkpoints=(Checkpoint(key="krea-2", steps=8, guided=True),),
             guidance=1.0,
             scheduler="linear",
@@ -160,6 +171,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-ernie-image",
             module="mflux.models.ernie_image.variants.txt2img.ernie_image",
             name="ErnieImage",
+            latents="mflux.models.ernie_image.latent_creator.ErnieLatentCreator",
             checkpoints=(Checkpoint(key="ernie-image", steps=50, guided=True),),
             guidance=4.0,
             scheduler="linear",
@@ -169,6 +181,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-ernie-image-turbo",
             module="mflux.models.ernie_image.variants.txt2img.ernie_image",
             name="ErnieImage",
+            latents="mflux.models.ernie_image.latent_creator.ErnieLatentCreator",
             checkpoints=(Checkpoint(key="ernie-image-turbo", steps=8),),
             guidance=1.0,
             scheduler="linear",
@@ -178,6 +191,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-iris",
             module="mflux.models.iris.variants.txt2img.iris",
             name="Iris",
+            latents="mflux.models.iris.latent_creator.iris_latent_creator.IrisLatentCreator",
             checkpoints=(
                 Checkpoint(key="iris-3b", steps=4, steps_fixed=True),
                 Checkpoint(key="iris-3b-base", steps=100, guided=True),
@@ -188,18 +202,21 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-lens",
             module="mflux.models.lens.variants.txt2img.lens_image",
             name="LensImage",
+            latents="mflux.models.flux2.latent_creator.flux2_latent_creator.Flux2LatentCreator",
             checkpoints=(Checkpoint(key="lens-turbo", steps=4),),
         ),
         WarmModel(
             command="mflux-generate-ming",
             module="mflux.models.ming_image.variants.ming_image",
             name="MingImage",
+            latents="mflux.models.ming_image.latent_creator.ming_latent_creator.MingLatentCreator",
             checkpoints=(Checkpoint(key="ming-image-design", steps=12, guided=True),),
         ),
         WarmModel(
             command="mflux-generate-anima",
             module="mflux.models.anima.variants.txt2img.anima",
             name="Anima",
+            latents="mflux.models.anima.latent_creator.anima_latent_creator.AnimaLatentCreator",
             checkpoints=(
                 Checkpoint(key="anima-turbo", steps=10, guided=True),
                 Checkpoint(key="anima-aesthetic", steps=30, guided=True),
@@ -218,6 +235,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             command="mflux-generate-moss-image",
             module="mflux.models.moss_image.variants.txt2img.moss_image",
             name="MOSSImage",
+            latents="mflux.models.moss_image.latent_creator.MOSSImageLatentCreator",
             checkpoints=(
                 Checkpoint(key="moss-image-sft", steps=50, guided=True),
                 Checkpoint(key="moss-image-base", steps=50, guided=True),

@@ -12,6 +12,7 @@ from actors.mflux.engine import Tell
 from actors.mflux.warm.child import LeftBeforeJob, WarmChild
 from actors.mflux.warm.wire import Draw, Drawn
 from protocol.errors import HatcheryError, ImageFailed, ImageUnavailable
+from protocol.forecast import Forecast
 from protocol.mail import RenderStaged, WorkerLeft
 from protocol.restart import RestartPolicy, RestartWindow
 
@@ -22,12 +23,14 @@ log = structlog.get_logger(__name__)
 
 
 OpenChild = Callable[[], AbstractAsyncContextManager[WarmChild]]
+OnLoaded = Callable[[float], None]
+"""Told how many seconds a worker took to load."""
 
 
 class Seat:
     """`run` owns the worker's process; whoever has the seat may `draw`, once at a time, and must then `settle`."""
 
-    def __init__(self, open_child: OpenChild, restarts: RestartPolicy, random: Random) -> None:
+    def __init__(self, open_child: OpenChild, restarts: RestartPolicy, random: Random, on_loaded: OnLoaded) -> None:
         self.child: WarmChild | None = None
         self._open_child = open_child
         self._window = RestartWindow(restarts, random)
@@ -36,7 +39,8 @@ class Seat:
         self._error: HatcheryError | None = None
         self._died = False
         self._used: WarmChild | None = None
-        self._load_s: float | None = None  # as it took last
+        self._on_loaded = on_loaded
+        self._known: WarmChild | None = None  # its loading has been told
 
     @property
     def warm(self) -> bool:
@@ -61,14 +65,19 @@ class Seat:
                 self._wanted = trio.Event()
             self._notify()
 
-    async def draw(self, order: Draw, tell: Tell) -> Drawn:
+    async def draw(
+        self, order: Draw, tell: Tell, loading: Forecast | None = None, drawing: Forecast | None = None
+    ) -> Drawn:
         """Have the picture drawn by a loaded worker. Raises ImageUnavailable or ImageFailed."""
         self._used = None
         for _ in range(HIRES):
             child = self._used = await self._hire(tell)
-            self._load_s = (await child.load(tell, self._load_s)).load_s
+            ready = await child.load(tell, loading)
+            if child is not self._known and not child.downloaded:
+                self._on_loaded(ready.load_s)
+            self._known = child
             try:
-                return await child.draw(order, tell)
+                return await child.draw(order, tell, drawing)
             except LeftBeforeJob:
                 await child.ended.wait()
         reason = self._used.leaving if self._used else None
@@ -86,7 +95,7 @@ class Seat:
         if child.leaving is not None:
             with trio.move_on_after(patience_s):
                 await child.ended.wait()
-        if child.occupied or (child.leaving is not None and not child.ended.is_set()):
+        if child.occupied or child.dismissed or (child.leaving is not None and not child.ended.is_set()):
             child.dismiss()
             with trio.move_on_after(STOP_S):
                 await child.ended.wait()

@@ -34,7 +34,10 @@ class Setup(Message, frozen=True, kw_only=True):
 
 
 class Draw(Message, frozen=True, kw_only=True):
-    """One picture; None leaves the choice to the model. `job` counts from 1, `output` is an absolute path."""
+    """One picture; None leaves the choice to the model. `job` counts from 1, `output` is an absolute path.
+
+    `stepwise` names a folder for the picture after each step, which costs one full decode a step.
+    """
 
     job: int
     prompt: str
@@ -45,6 +48,7 @@ class Draw(Message, frozen=True, kw_only=True):
     height: int | None = None
     guidance: float | None = None
     negative_prompt: str | None = None
+    stepwise: str | None = None
 
 
 Order = Setup | Draw

@@ -155,6 +155,7 @@ class Painter:
         self._warm = WARM_MODELS[setup.command]
         self._tqdm = import_module("tqdm").tqdm
         self._default_steps, self._model = _load(self._warm, setup)
+        self._stepwise: Any = None
         self.model = str(self._model.model_config.model_name)
         gc.collect()
         gc.freeze()  # the model and its libraries stay: collecting after each job then takes milliseconds
@@ -170,11 +171,17 @@ class Painter:
             "negative_prompt": job.negative_prompt or ("" if "negative_prompt" in self._warm.honours else None),
         }
         given = {name: value for name, value in asked.items() if value is not None}
+        if job.stepwise is not None and self._warm.latents is not None:
+            self._stepwise = _stepwise(self._model, self._warm.latents, job.stepwise)
+            self._model.callbacks.register(self._stepwise)
         image = self._model.generate_image(seed=job.seed, prompt=job.prompt.strip(), **given)
         image.save(Path(job.output))
 
     def tidy_up(self) -> None:
-        """Undo what a job leaves: mflux remembers every prompt, and a stopped bar would push the next one down."""
+        """Undo what a job leaves: its previews, its prompt, and a stopped bar that would push the next one down."""
+        for callbacks in vars(self._model.callbacks).values():
+            callbacks[:] = [callback for callback in callbacks if callback is not self._stepwise]
+        self._stepwise = None
         for name in _PROMPT_CACHES:
             getattr(self._model, name, {}).clear()
         for bar in list(getattr(self._tqdm, "_instances", ())):
@@ -204,6 +211,16 @@ def _load(warm: WarmModel, setup: Setup) -> tuple[int, Any]:
         lora["lora_scales"] = [scale for _, scale in setup.lora]
     import_module("mflux.utils.generated_image").GeneratedImage.model_path = model_path  # for the picture's metadata
     return steps, class_(quantize=setup.quantize, model_path=model_path, model_config=config, **lora)
+
+
+def _stepwise(model: Any, latents: str, folder: str) -> Any:
+    """mflux's own callback that saves the picture after each step, without the composite of them all."""
+    module, _, name = latents.rpartition(".")
+    handler = import_module("mflux.callbacks.instances.stepwise_handler").StepwiseHandler(
+        model=model, output_dir=folder, latent_creator=getattr(import_module(module), name)
+    )
+    handler._save_composite = lambda **_seed: None  # grows with each step, and nobody looks at it
+    return handler
 
 
 def resident_bytes() -> int:

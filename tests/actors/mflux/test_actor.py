@@ -1,7 +1,7 @@
 """The mflux actor: no slot before there is a persona, no picture announced before its slot is free."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
@@ -90,6 +90,21 @@ async def test_it_tells_its_place_in_line(autojump_clock: trio.testing.MockClock
         assert studio.letters == [RenderQueued(position=1)]
         assert studio.painter.jobs == []
     assert studio.letters[1] == DrawingBegan(steps=2)
+
+
+@pytest.mark.parametrize(("capacity", "eta_s"), [(1, (10.0, 12.0)), (2, (5.0, 6.0))])
+async def test_its_turn_is_reckoned_from_what_a_picture_takes(
+    autojump_clock: trio.testing.MockClock, capacity: int, eta_s: tuple[float, float]
+) -> None:
+    studio = Studio(ScriptedPainter(), capacity)
+    studio.painter.usual_s = (10.0, 12.0)
+    studio.mailbox.post(WRITTEN)
+    async with trio.open_nursery() as nursery, AsyncExitStack() as others:
+        for _ in range(capacity):
+            await others.enter_async_context(occupied(studio.slots))
+        nursery.start_soon(studio.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert studio.letters == [RenderQueued(position=1, eta_s=eta_s)]
 
 
 async def test_a_failure_frees_the_slot(autojump_clock: trio.testing.MockClock) -> None:

@@ -13,10 +13,12 @@ import trio
 from actors.artifacts import ArtifactStore
 from actors.mflux.engine import RenderJob
 from actors.mflux.oneshot import OneShotEngine, Program, child_environment, demo_program
+from actors.mflux.previews import PreviewLimits, PreviewSettings
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed, ImageUnavailable, Invalid
-from protocol.mail import RenderMail, RenderStaged, StepFinished, WorkerLeft
+from protocol.mail import PreviewTaken, RenderMail, RenderStaged, StepFinished, WorkerLeft
 from protocol.persona import Persona
+from protocol.stall import StallLimits
 from tests.helpers.fakes import PERSONA, png
 
 PRELUDE = """
@@ -63,19 +65,21 @@ class Easel:
         self.told = Told()
         (directory / "png").write_bytes(png())
 
-    def engine(self, script: str, **program: bool) -> OneShotEngine:
+    def engine(self, script: str, *, persona: bool = False, stalls: StallLimits | None = None) -> OneShotEngine:
         path = self.outside / "toy.py"
         path.write_text(PRELUDE + script)
-        toy = Program(name="toy", argv=(sys.executable, "-S", str(path)), takes_persona=program.get("persona", False))
-        return OneShotEngine(toy, artifacts=self.artifacts, jobs=self.jobs, environ=os.environ)
+        toy = Program(name="toy", argv=(sys.executable, "-S", str(path)), takes_persona=persona)
+        return OneShotEngine(
+            toy, artifacts=self.artifacts, jobs=self.jobs, environ=os.environ, stalls=stalls or StallLimits()
+        )
 
     def job(self, image: ImageOptions = SMALL, persona: Persona = PERSONA) -> RenderJob:
         return RenderJob(session="s1", persona=persona, image=image, seed=42)
 
-    async def failure(self, script: str, image: ImageOptions = SMALL) -> ImageFailed:
+    async def failure(self, script: str, image: ImageOptions = SMALL, stalls: StallLimits | None = None) -> ImageFailed:
         """The one with which the script's picture fails; nothing of the job is left."""
         with pytest.raises(ImageFailed) as failed:
-            await self.engine(script).draw(self.job(image), self.told)
+            await self.engine(script, stalls=stalls).draw(self.job(image), self.told)
         assert os.listdir(self.jobs) == []
         assert len(self.told.farewells) == 1
         return failed.value
@@ -315,6 +319,62 @@ def test_the_options_that_it_honours(easel: Easel) -> None:
     engine.check(ImageOptions(steps=3, width=64, height=1024, seed=7))
     assert engine.planned_steps(ImageOptions(steps=3)) == 3
     assert engine.planned_steps(ImageOptions()) == 0, "only the command knows"
+
+
+async def test_a_silent_command_is_stopped_and_may_be_tried_again(easel: Easel) -> None:
+    script = "(outside / 'pid').write_text(str(os.getpid()))\nbar(0, 4)\nbar(1, 4)\ntime.sleep(60)"
+    with trio.fail_after(20):
+        error = await easel.failure(script, stalls=StallLimits(steps_s=0.5, slow_factor=0.0))
+    assert error.retryable
+    assert "toy said nothing for" in error.message
+    assert "in stage steps" in error.message
+    assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=-signal.SIGTERM)]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(easel.seen("pid")), 0)
+
+
+async def test_the_second_picture_is_estimated_from_the_first(easel: Easel) -> None:
+    engine = easel.engine("time.sleep(1.2)\nfor n in range(3): bar(n, 2); time.sleep(0.1)\ntime.sleep(0.7)\n" + SAVE)
+    image = ImageOptions(steps=2, width=64, height=32)
+    assert await engine.expected(image) is None
+    told = [Told(), Told()]
+    for listener in told:
+        await engine.draw(easel.job(image), listener)
+    first, second = [[letter for letter in one.letters if isinstance(letter, RenderStaged)] for one in told]
+    assert {letter.basis for letter in first} == {"indeterminate"}
+    estimated = [letter for letter in second if letter.basis == "estimated"]
+    assert {letter.stage for letter in estimated} == {"loading", "decoding"}
+    assert all(letter.fraction is not None and letter.fraction < 1 for letter in estimated)
+    assert all(letter.basis != "measured" for letter in second), "the command has no such bar"
+    expected = await engine.expected(image)
+    assert expected is not None
+    assert 2.0 <= expected[0] <= expected[1] < 10.0
+    assert estimated[0].eta_s is not None
+    assert estimated[0].eta_s[0] < expected[0]
+
+
+async def test_a_failed_picture_teaches_nothing(easel: Easel) -> None:
+    image = ImageOptions(steps=2, width=64, height=32)
+    engine = easel.engine("bar(0, 2)\nbar(1, 2)\nbar(2, 2)\n")
+    with pytest.raises(ImageFailed):
+        await engine.draw(easel.job(image), easel.told)
+    assert await engine.expected(image) is None
+
+
+async def test_previews_are_shown_when_they_are_asked_for(easel: Easel) -> None:
+    image = ImageOptions(steps=4, width=480, height=384)
+    previews = PreviewSettings(limits=PreviewLimits(side=64), limiter=trio.CapacityLimiter(1))
+    for settings in (None, previews):
+        engine = OneShotEngine(
+            demo_program(), artifacts=easel.artifacts, jobs=easel.jobs, environ=os.environ, previews=settings
+        )
+        easel.told = Told()
+        await engine.draw(easel.job(image), easel.told)
+        shown = [letter for letter in easel.told.letters if isinstance(letter, PreviewTaken)]
+        assert bool(shown) == (settings is not None)
+        assert [letter.step for letter in shown] == sorted({letter.step for letter in shown})
+        assert all(max(letter.width, letter.height) == 64 for letter in shown)
+        assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=0)]
 
 
 async def test_the_demo_renderer_is_a_command_like_any_other(easel: Easel) -> None:

@@ -1,9 +1,13 @@
 """Bytes of a terminal in, mail for the hatch out: stages, steps, their times and what is left."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from actors.mflux.watch import BarWatch
+from protocol.forecast import Forecast, Past, Span
 from protocol.mail import RenderMail, RenderStaged, StepFinished
+from protocol.stall import StallLimits
 
 
 def frame(done: int, total: int = 4) -> bytes:
@@ -21,7 +25,7 @@ def steps(letters: list[RenderMail]) -> list[StepFinished]:
     return [letter for letter in letters if isinstance(letter, StepFinished)]
 
 
-def stages(letters: list[RenderMail]) -> list[tuple[str, str, float | None]]:
+def stages(letters: Sequence[RenderMail]) -> list[tuple[str, str, float | None]]:
     return [(letter.stage, letter.basis, letter.fraction) for letter in letters if isinstance(letter, RenderStaged)]
 
 
@@ -111,3 +115,67 @@ def test_a_bar_nobody_knows_and_lines_say_nothing() -> None:
 
 def test_a_step_bar_without_a_total_says_nothing() -> None:
     assert BarWatch(0.0).feed(b"\r3it [00:01,  2.00it/s]\r\n", 1.0) == []
+
+
+# --- silence
+
+PAST: Past = {Span.LOAD: [10.0], Span.FIRST_STEP: [4.0], Span.STEP: [2.0], Span.DECODE: [3.0]}
+
+
+def test_without_a_past_a_silence_says_nothing() -> None:
+    watch = BarWatch(0.0)
+    assert watch.look(1.0) == []
+    for done in range(3):
+        watch.feed(frame(done), 10.0 + done)
+        assert watch.look(10.5 + done) == []
+
+
+def test_a_silence_is_estimated_towards_the_next_tick() -> None:
+    watch = BarWatch(0.0, Forecast(PAST, 4))
+    assert stages(watch.look(5.0)) == [("loading", "estimated", 0.475)]
+    watch.feed(frame(0), 10.0)
+    assert stages(watch.look(12.0)) == [("steps", "estimated", 0.475 / 4)]
+    watch.feed(frame(1), 14.0)
+    (letter,) = watch.look(15.0)
+    assert letter == RenderStaged(
+        stage="steps", basis="estimated", message="Step 1 of 4", fraction=1.475 / 4, eta_s=(8.0, 8.0)
+    )
+    for done in (2, 3, 4):
+        watch.feed(frame(done), 14.0 + 2 * done)
+    assert stages(watch.look(23.5)) == [("decoding", "estimated", 0.475)]
+
+
+def test_when_the_past_has_nothing_more_to_say_that_is_said_once() -> None:
+    watch = BarWatch(0.0, Forecast(PAST, 4), "encoding")
+    assert stages(watch.look(9.5)) == [("encoding", "estimated", 0.9025)]
+    assert stages(watch.look(10.4)) == [("encoding", "indeterminate", None)]
+    assert watch.look(10.9) == []
+
+
+def test_a_stage_with_a_bar_of_its_own_is_never_estimated() -> None:
+    watch = BarWatch(0.0, Forecast(PAST, 4))
+    watch.feed(labelled("Loading weights", 30, 3, 10), 1.0)
+    assert watch.look(5.0) == []
+
+
+def test_what_follows_a_download_is_not_known() -> None:
+    watch = BarWatch(0.0, Forecast(PAST, 4))
+    watch.feed(labelled("Fetching 10 files", 70, 7, 10), 1.0)
+    assert watch.look(2.0) == [], "it goes on"
+    watch.feed(labelled("Fetching 10 files", 100, 10, 10), 3.0)
+    assert stages(watch.look(4.0)) == [("loading", "indeterminate", None)]
+    assert watch.look(5.0) == []
+    assert watch.downloaded
+
+
+def test_a_job_that_says_nothing_for_too_long_is_reproached_with_it() -> None:
+    limits = StallLimits(steps_s=100, downloading_s=200, silent_s=1000)
+    watch = BarWatch(0.0)
+    assert watch.stalled(limits, 999.0) is None
+    assert watch.stalled(limits, 1000.0) == "said nothing for 1000 s in stage loading"
+    watch.feed(frame(0), 1000.0)
+    watch.feed(frame(1), 1001.0)
+    assert watch.stalled(limits, 1100.0) is None
+    assert watch.stalled(limits, 1101.5) == "said nothing for 100 s in stage steps"
+    watch.feed(b"still here\r\n", 1101.5)
+    assert watch.stalled(limits, 1102.0) is None

@@ -71,7 +71,7 @@ class Restarted:
                 restarts=RestartPolicy(intensity=1),
             ),
         )
-        async with open_hatch(so_far.record, 42, workshop, None if so_far.untold else so_far) as hatch:
+        async with open_hatch(so_far.record, 42, workshop, so_far) as hatch:
             await hatch.run()
         return self.recorder.of()
 
@@ -125,11 +125,12 @@ async def test_a_cancel_is_kept_over_the_restart(tmp_path: Path) -> None:
     restarted = Restarted()
     async with opened(tmp_path, restarted.recorder) as store:
         (so_far,) = store.log.unfinished()
-        (end,) = await restarted.go_on(store, so_far)
+        begun, end = await restarted.go_on(store, so_far)
+        assert isinstance(begun, EpochBegun)
         assert isinstance(end, End)
         assert end.outcome == "cancelled"
         assert not restarted.painter.jobs
-        assert_truthful([*before, end])
+        assert_truthful([*before, begun, end])
 
 
 async def test_a_hatch_that_the_gateway_never_survives_is_given_up(tmp_path: Path) -> None:
@@ -137,6 +138,8 @@ async def test_a_hatch_that_the_gateway_never_survives_is_given_up(tmp_path: Pat
     restarted = Restarted()
     async with opened(tmp_path, restarted.recorder) as store:
         (so_far,) = store.log.unfinished()
-        (end,) = await restarted.go_on(store, msgspec.structs.replace(so_far, attempt=MAX_ATTEMPTS))
+        begun, end = await restarted.go_on(store, msgspec.structs.replace(so_far, attempt=MAX_ATTEMPTS))
+        assert isinstance(begun, EpochBegun)
+        assert begun.attempt == MAX_ATTEMPTS
         assert isinstance(end, End)
         assert (end.outcome, end.error and end.error.code) == ("failed", "internal")

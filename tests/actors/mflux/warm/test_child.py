@@ -26,9 +26,12 @@ from actors.mflux.warm.wire import (
     frame,
     job_mark,
 )
+from actors.pty import INTERRUPT_KEY
 from actors.reaper import ExitStatus
 from protocol.errors import ImageFailed, ImageUnavailable
+from protocol.forecast import Forecast, Span
 from protocol.mail import RenderMail, RenderStaged, StepFinished
+from protocol.stall import StallLimits
 
 READY = Ready(load_s=2.0, model="tiny", version="0.24.0")
 ORDER = Draw(job=0, prompt="an owl", output="/nowhere/picture.png", seed=7)
@@ -56,12 +59,12 @@ class ScriptedTerminal:
 class Worker:
     """A worker whose every word is the test's, and its counterpart under test."""
 
-    def __init__(self) -> None:
+    def __init__(self, stalls: StallLimits = StallLimits()) -> None:  # noqa: B008 - frozen
         self.terminal = ScriptedTerminal()
         orders, self._inbox = trio.testing.memory_stream_one_way_pair()
         self._outbox, reports = trio.testing.memory_stream_one_way_pair()
         self._frames: FrameReader[Order] = FrameReader(Order, ORDER_BYTES)
-        self.child = WarmChild(self.terminal, orders, reports)
+        self.child = WarmChild(self.terminal, orders, reports, stalls)
         self.letters: list[RenderMail] = []
 
     async def tell(self, letter: RenderMail) -> None:
@@ -96,8 +99,8 @@ class Worker:
 
 
 @asynccontextmanager
-async def loaded_worker() -> AsyncIterator[Worker]:
-    worker = Worker()
+async def loaded_worker(stalls: StallLimits = StallLimits()) -> AsyncIterator[Worker]:  # noqa: B008 - frozen
+    worker = Worker(stalls)
     async with trio.open_nursery() as nursery:
 
         async def live() -> None:
@@ -267,12 +270,65 @@ async def test_loading_is_estimated_from_the_last_time_and_its_failure_is_told(
             await trio.sleep(1.2)
             await worker.say(Unloadable(message="no such model"))
 
-        error = await outcome_of(lambda: worker.child.load(worker.tell, 2.0), script)
+        error = await outcome_of(lambda: worker.child.load(worker.tell, Forecast({Span.LOAD: [2.0, 4.0]}, 4)), script)
         nursery.cancel_scope.cancel()
     assert isinstance(error, ImageUnavailable)
     assert "no such model" in error.message
     told = [(letter.basis, letter.fraction) for letter in worker.letters if isinstance(letter, RenderStaged)]
-    assert told == [("indeterminate", None), ("estimated", 0.25), ("estimated", 0.5)]
+    assert told == [
+        ("indeterminate", None),
+        ("estimated", pytest.approx(0.5 / 3 * 0.95)),
+        ("estimated", pytest.approx(1 / 3 * 0.95)),
+    ]
+
+
+async def test_a_silent_job_is_estimated_from_the_past(autojump_clock: trio.testing.MockClock) -> None:
+    past = {Span.LOAD: [2.0], Span.FIRST_STEP: [1.0], Span.STEP: [1.0], Span.DECODE: [1.0]}
+    async with loaded_worker() as worker:
+
+        async def script() -> None:
+            order = await worker.begin()
+            await trio.sleep(1.2)
+            await worker.finish(order, Drawn(job=order.job, seconds=1.0))
+
+        await outcome_of(lambda: worker.child.draw(ORDER, worker.tell, Forecast(past, 2)), script)
+    told = [(letter.stage, letter.basis, letter.eta_s) for letter in worker.letters if isinstance(letter, RenderStaged)]
+    assert told == [
+        ("encoding", "indeterminate", None),
+        ("encoding", "estimated", (4.5, 4.5)),
+        ("encoding", "estimated", (4.0, 4.0)),
+    ]
+
+
+async def test_a_job_that_is_silent_for_too_long_is_given_up_and_its_worker_asked_to_drop_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with loaded_worker(StallLimits(silent_s=20.0)) as worker:
+
+        async def script() -> None:
+            await worker.begin()
+            await trio.sleep(30)
+
+        error = await outcome_of(lambda: worker.child.draw(ORDER, worker.tell), script)
+        assert isinstance(error, ImageFailed)
+        assert error.retryable
+        assert "said nothing for 20 s in stage encoding" in error.message
+        await worker.child.settle(1.0)
+        assert worker.terminal.typed == [INTERRUPT_KEY]
+
+
+async def test_a_model_that_loads_for_ever_costs_its_worker(autojump_clock: trio.testing.MockClock) -> None:
+    worker = Worker(StallLimits(silent_s=20.0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.child.run)
+
+        async def script() -> None:
+            await trio.sleep(30)
+
+        error = await outcome_of(lambda: worker.child.load(worker.tell), script)
+    assert isinstance(error, ImageFailed)
+    assert "in stage loading" in error.message
+    assert worker.child.dismissed
 
 
 async def test_a_worker_that_leaves_says_so(autojump_clock: trio.testing.MockClock) -> None:

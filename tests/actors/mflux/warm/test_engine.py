@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from actors.artifacts import ArtifactStore
+from actors.mflux.history import MemoryHistory, Pace
 from actors.mflux.warm.engine import WarmEngine
 from actors.mflux.warm.program import warm_program
 from protocol.commands import ImageOptions
@@ -15,7 +16,8 @@ from protocol.errors import Invalid
 def engine(line: str) -> WarmEngine:
     program = warm_program(line.split())
     assert program is not None
-    return WarmEngine(program, [], artifacts=ArtifactStore(Path("artifacts")), jobs=Path("jobs"), patience_s=1.0)
+    artifacts, pace = ArtifactStore(Path("artifacts")), Pace(MemoryHistory())
+    return WarmEngine(program, [], artifacts=artifacts, jobs=Path("jobs"), patience_s=1.0, pace=pace)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Workers:
     def __init__(self) -> None:
         self.started: list[Worker] = []
         self.status: ExitStatus | None = ExitStatus(signal=15)
+        self.loads: list[float] = []
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[WarmChild]:
@@ -45,7 +46,7 @@ class Workers:
 @asynccontextmanager
 async def seat_for(workers: Workers) -> AsyncIterator[Seat]:
     async with trio.open_nursery() as nursery:
-        seat = Seat(workers.open, RESTARTS, Random(1))
+        seat = Seat(workers.open, RESTARTS, Random(1), workers.loads.append)
         nursery.start_soon(seat.run)
         yield seat
         nursery.cancel_scope.cancel()
@@ -91,6 +92,7 @@ async def test_a_worker_is_started_when_wanted_and_kept_for_the_next_job(
             assert await draw(seat, workers, complete) == Drawn(job=job, seconds=1.0)
             assert await seat.settle(1) == WorkerLeft(fate="idle")
         assert len(workers.started) == 1
+        assert workers.loads == [READY.load_s], "each worker's loading is told once"
 
 
 async def test_one_that_died_is_replaced_when_needed_and_not_without_end(

@@ -1,0 +1,53 @@
+import os
+import resource
+import sys
+
+import pytest
+import trio
+
+from gateway import rlimits
+
+SCRIPT = """
+import resource
+from gateway.rlimits import raise_open_files
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+print(raise_open_files(), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+async def _raised(soft: int, hard: int) -> list[int]:
+    script = SCRIPT.format(soft=soft, hard=hard)
+    done = await trio.run_process([sys.executable, "-c", script], capture_stdout=True, env={**os.environ})
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"),
+    [(256, 4096, 4096), (256, 256, 256), (100, 300, 300)],
+)
+async def test_the_soft_limit_goes_up_to_the_hard_one(soft: int, hard: int, raised: int) -> None:
+    assert await _raised(soft, hard) == [soft, raised, hard]
+
+
+def test_there_is_a_bound_and_nothing_is_ever_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [(1024, 1_000_000), (1024, resource.RLIM_INFINITY), (100_000, 1_000_000), (resource.RLIM_INFINITY,) * 2]
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, pair: asked.append(pair))
+    for pair in limits:
+        monkeypatch.setattr(resource, "getrlimit", lambda _kind, pair=pair: pair)
+        assert rlimits.raise_open_files() == pair[0]
+    assert asked == [(65_536, 1_000_000), (65_536, resource.RLIM_INFINITY)]
+
+
+def test_what_the_system_refuses_is_asked_for_in_a_smaller_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def setrlimit(_kind: int, pair: tuple[int, int]) -> None:
+        if pair[0] > 10_240:
+            raise ValueError("Invalid argument")
+        taken.append(pair[0])
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (256, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    assert rlimits.raise_open_files() == 256
+    assert taken == [10_240]
