@@ -286,7 +286,7 @@ async def test_a_guest_neither_ends_nor_keeps_alive_what_ends_with_its_owner(tmp
             await guest.ask("watch", session=session)
             await guest.ask("unwatch", session=session)
             assert (await guest.ask("watch", session=session))["type"] == "snapshot"
-            assert (await http.get(f"/v1/hatches/{session}")).json()["state"] == "writing"
+            assert (await http.get(f"/v1/hatches/{session}")).json()["state"] not in ("cancelling", "cancelled")
         assert (await guest.end(session))["outcome"] == "cancelled"
 
 
