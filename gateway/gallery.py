@@ -85,7 +85,7 @@ class GalleryRoutes:
         if len(words) > MAX_QUERY:
             raise Invalid(f"q has at most {MAX_QUERY} characters", field="q")
         gallery = await self._agents.list(
-            self._owner_of(request), query=words, limit=_limit(query.get("limit")), before=query.get("before")
+            self._owner_of(request), query=words, limit=page_limit(query.get("limit")), before=query.get("before")
         )
         return _json(_Page([self._item(agent) for agent in gallery.items], gallery.before))
 
@@ -160,7 +160,8 @@ def _path(agent: str, owner: str, file: str) -> str:
     return f"/v1/agents/{quote(agent, safe='')}/{file}?owner={quote(owner, safe='')}"
 
 
-def _limit(text: str | None) -> int:
+def page_limit(text: str | None) -> int:
+    """How many items a page is to have, from the query. Raises Invalid."""
     if text is None:
         return PAGE
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_PAGE):

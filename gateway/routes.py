@@ -11,14 +11,12 @@ from starlette.routing import Route
 from actors.artifacts import ArtifactStore
 from gateway.auth import COOKIE, Access, user_of
 from gateway.capability import Signer
+from gateway.gallery import page_limit
 from gateway.sessions import Beginning, Sessions
 from gateway.uploads import read_body
 from protocol.commands import HatchRequest, StateName
 from protocol.errors import BadMessage, Invalid
 from protocol.events import SessionItem
-
-PAGE: Final = 50
-MAX_PAGE: Final = 1000
 
 _HATCH: Final = msgspec.json.Decoder(HatchRequest)
 
@@ -89,11 +87,9 @@ class Rest:
         """A page of sessions, newest first; `states` is comma-separated."""
         query = request.query_params
         states = query.get("states")
-        limit = query.get("limit", str(PAGE))
-        if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MAX_PAGE):
-            raise Invalid(f"limit is a number from 1 to {MAX_PAGE}", field="limit")
+        limit = page_limit(query.get("limit"))
         page = await self._sessions.list(
-            user_of(request), states=_states(states) if states else None, limit=int(limit), before=query.get("before")
+            user_of(request), states=_states(states) if states else None, limit=limit, before=query.get("before")
         )
         return _json(_Page(page.items, page.before))
 

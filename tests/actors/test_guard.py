@@ -65,7 +65,7 @@ def sleepers() -> Iterator[Sleepers]:
 async def until(condition: Callable[[], bool]) -> None:
     """For what only the kernel knows or nobody announces."""
     with trio.fail_after(10):
-        while not condition():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110 - nobody announces it
             await trio.sleep(0.01)
 
 

@@ -263,7 +263,7 @@ async def test_status_tells_an_exit_from_a_signal(script: str, status: ExitStatu
 async def test_a_status_that_somebody_else_took_is_an_error() -> None:
     async with open_pty(shell("read line; exit 0")) as child:
         await child.send(b"\n")
-        os.waitpid(child.pid, 0)  # noqa: ASYNC222
+        os.waitpid(child.pid, 0)  # noqa: ASYNC222 - the child is ending
         assert await child.wait() == ExitStatus(code=255)
 
 

@@ -20,7 +20,7 @@ async def test_every_kind_of_end_is_decoded_and_collected(reaper: Reaper) -> Non
         pid = child(script)
         assert await reaper(pid, lambda: None) == status
         with pytest.raises(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222
+            os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not block
 
 
 @pytest.mark.parametrize("reaper", [reap, reap_by_polling])
