@@ -15,11 +15,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.asgi import INTERNAL
-from gateway.entrance import Entrance
-from gateway.origin import OriginPolicy
-from gateway.problem import Problem
-from gateway.uploads import UPLOADS_PATH
+from gateway.access.entrance import Entrance
+from gateway.access.origin import OriginPolicy
+from gateway.net.asgi import INTERNAL
+from gateway.net.problem import Problem
+from gateway.rest.uploads import UPLOADS_PATH
 from protocol.errors import BadMessage, HatcheryError, Unauthenticated
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -85,7 +85,7 @@ def doctor(
     """Say what works here and how to mend what does not. Exit codes: 0 no problem, 1 a problem, 2 usage."""
     from functools import partial
 
-    from gateway.doctor import run_doctor
+    from gateway.doctor.doctor import run_doctor
 
     flags = {"server.host": host, "server.port": port, "server.data": data, "llm.engine": llm, "image.engine": image}
     _run(partial(run_doctor, probing=probe, as_json=as_json), _load(config, flags), verbose=False)
@@ -96,7 +96,7 @@ def engines(as_json: Annotated[bool, typer.Option("--json", help="Print one obje
     """List the writers and painters that can be chosen here, each with the option to paste."""
     from functools import partial
 
-    from gateway.doctor import run_engines
+    from gateway.doctor.doctor import run_engines
 
     _run(partial(run_engines, as_json=as_json), verbose=False)
 
@@ -104,7 +104,7 @@ def engines(as_json: Annotated[bool, typer.Option("--json", help="Print one obje
 @app.command()
 def token(user: Annotated[str, typer.Argument(help="Whose token it is to be.")]) -> None:
     """Make a token: prints it, this once, and the line for access.tokens, which holds no more than its hash."""
-    from gateway.auth import new_token
+    from gateway.access.auth import new_token
 
     try:
         fresh, line = new_token(user)

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from actors.hatch import Workshop
-from gateway.hub import Hub
-from gateway.ticker import Ticker
+from gateway.live.hub import Hub
+from gateway.live.ticker import Ticker
 from protocol.commands import StateName
 from protocol.events import End, Progress, State
 from protocol.journal import Entry, EpochBegun

@@ -24,8 +24,8 @@ from actors.mflux.sim import SimImage, SimImageEngine
 from actors.mflux.warm.engine import WarmSettings, open_warm_engine
 from actors.mflux.warm.program import WarmProgram, warm_program
 from actors.pty import Keeper
-from gateway.checks.machine import read_memory
 from gateway.config import Config, ConfigError, ImageConfig
+from gateway.doctor.checks.machine import read_memory
 from protocol.stall import StallLimits
 
 log = structlog.get_logger(__name__)

@@ -13,21 +13,21 @@ import structlog
 import trio
 from websockets.frames import CloseCode
 
-from gateway import listener
+from gateway.access.origin import OriginPolicy
 from gateway.app import create_app
 from gateway.config import Config, ConfigError
-from gateway.doorkeeper import Doorkeeper
-from gateway.endpoints import all_routes
-from gateway.http import serve_http
+from gateway.live.doorkeeper import Doorkeeper
 from gateway.metrics import Metrics
-from gateway.origin import OriginPolicy
-from gateway.problem import Problem
-from gateway.response import HttpLimits
+from gateway.net import listener
+from gateway.net.http import serve_http
+from gateway.net.problem import Problem
+from gateway.net.response import HttpLimits
+from gateway.net.upgrade import Admission
+from gateway.net.websocket import UpgradeRequest, WebSocket, WebSocketLimits
+from gateway.rest.endpoints import all_routes
 from gateway.rlimits import raise_open_files
 from gateway.services import Services, open_services
 from gateway.telemetry import with_request_ids
-from gateway.upgrade import Admission
-from gateway.websocket import UpgradeRequest, WebSocket, WebSocketLimits
 from protocol.errors import Draining
 from protocol.events import GoingAway
 

@@ -17,21 +17,21 @@ from actors.llm.actor import WritingLimits
 from actors.llm.estimate import LengthHistory
 from actors.slots import Slots
 from actors.store.store import Store
-from gateway.admission import HatchBounds
-from gateway.auth import user_of
-from gateway.capability import Signer
+from gateway.access.auth import user_of
+from gateway.access.capability import Signer
+from gateway.access.entrance import Entrance, open_entrance
 from gateway.config import Config
-from gateway.dialogue import DialogueLimits, Reception
-from gateway.entrance import Entrance, open_entrance
-from gateway.eventstream import EventStreams
-from gateway.flusher import Flusher, FlusherLimits
-from gateway.hub import Hub
+from gateway.live.admission import HatchBounds
+from gateway.live.dialogue import DialogueLimits, Reception
+from gateway.live.flusher import Flusher, FlusherLimits
+from gateway.live.hub import Hub
+from gateway.live.sessions import Sessions
+from gateway.live.ticker import Ticker
 from gateway.metrics import Metrics
 from gateway.painters import open_painter
 from gateway.premises import open_log, open_premises
-from gateway.sessions import Sessions
+from gateway.rest.eventstream import EventStreams
 from gateway.telemetry import HatchLog
-from gateway.ticker import Ticker
 from gateway.writers import open_writer
 from protocol.events import Limits
 from protocol.journal import Entry

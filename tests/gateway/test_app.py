@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.access.auth import new_token, user_of
+from gateway.access.entrance import open_entrance
+from gateway.access.origin import OriginPolicy
 from gateway.app import create_app
-from gateway.auth import new_token, user_of
 from gateway.config import AccessConfig, Config, ServerConfig
-from gateway.entrance import open_entrance
-from gateway.origin import OriginPolicy
 from tests.helpers.gateways import running_gateway
 from tests.helpers.problems import check_problem
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 from PIL import Image
 
-from gateway.auth import Access, AccessLimits
+from gateway.access.auth import Access, AccessLimits
 from gateway.config import load_config
 from gateway.hatching import Agent
 from protocol.events import End, ServerMessage

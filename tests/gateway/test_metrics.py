@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
 from gateway.client import open_client
+from gateway.live.sessions import Beginning
+from gateway.live.ticker import Ticker
 from gateway.metrics import CODES, OWN_CODES, Metrics
 from gateway.services import Services
-from gateway.sessions import Beginning
-from gateway.ticker import Ticker
 from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Ping, Start
 from protocol.events import End, Progress, Text
 from protocol.journal import Entry, EpochBegun

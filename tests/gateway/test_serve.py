@@ -19,7 +19,7 @@ import pytest
 import trio
 import trio_websocket
 
-from gateway.auth import new_token
+from gateway.access.auth import new_token
 from gateway.client import open_client
 from gateway.config import ConfigError
 from protocol.commands import HatchRequest, Hello, List, Start

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from trio.testing import MockClock
 
 from gateway.client import open_client
-from gateway.sessions import Beginning
+from gateway.live.sessions import Beginning
 from gateway.telemetry import configure_logging, with_request_ids
 from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Start
 from protocol.events import Error

@@ -20,14 +20,14 @@ from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
 from actors.llm.sim import WriterScript
-from gateway.auth import LOCAL, Identity
+from gateway.access.auth import LOCAL, Identity
+from gateway.access.entrance import open_entrance
 from gateway.config import Config
-from gateway.dialogue import Visitor, converse
-from gateway.entrance import open_entrance
-from gateway.http import serve_http
-from gateway.memory import MemoryTransport, memory_pair
+from gateway.live.dialogue import Visitor, converse
+from gateway.net.http import serve_http
+from gateway.net.memory import MemoryTransport, memory_pair
+from gateway.net.upgrade import Admission
 from gateway.services import Services
-from gateway.upgrade import Admission
 from protocol.codec import Codec
 from protocol.commands import Cancel, Command, HatchRequest, Hello, ImageOptions, Start, Watch
 from protocol.events import Accepted, Artifact, End, Ok, ServerMessage, Snapshot, Welcome

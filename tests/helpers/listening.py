@@ -2,8 +2,8 @@
 
 import trio
 
-from gateway.listener import Handler, bind, serve
-from gateway.transport import Address
+from gateway.net.listener import Handler, bind, serve
+from gateway.net.transport import Address
 
 
 async def listen(

@@ -12,7 +12,15 @@ from gateway.config import SECTIONS
 
 PACKAGES: Final = (
     *("protocol", "actors", "actors/llm", "actors/mflux", "actors/mflux/warm", "actors/store"),
-    *("gateway", "gateway/checks"),
+    *(
+        "gateway",
+        "gateway/net",
+        "gateway/live",
+        "gateway/access",
+        "gateway/rest",
+        "gateway/doctor",
+        "gateway/doctor/checks",
+    ),
 )
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"

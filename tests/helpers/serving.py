@@ -8,11 +8,11 @@ import httpx2
 import trio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.http import serve_http
-from gateway.origin import OriginPolicy
-from gateway.problem import Problem
-from gateway.upgrade import Admission
-from gateway.websocket import UpgradeRequest
+from gateway.access.origin import OriginPolicy
+from gateway.net.http import serve_http
+from gateway.net.problem import Problem
+from gateway.net.upgrade import Admission
+from gateway.net.websocket import UpgradeRequest
 from tests.helpers.listening import listen
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from actors.mflux.oneshot import Program
-from gateway.probe import judge, probe
+from gateway.doctor.probe import judge, probe
 from tests.helpers.tiny_mflux import MFLUX_COMMAND, mflux_env, tiny_checkpoint
 
 

@@ -1,0 +1,102 @@
+"""Who could draw here: mflux's commands, its version, its models, and whether the configured command exists."""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.metadata import Distribution
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from actors.mflux.detect import COMMANDS, find_command, is_downloaded
+from actors.mflux.oneshot import Program
+from gateway.config import Config, ConfigError
+from gateway.doctor.finding import Finding, notice, ok, problem
+from gateway.painters import program_of
+
+KNOWN_VERSION: Final = "0.24"
+INSTALL: Final = (
+    "uv tool install 'mflux>=0.24,<0.25'" if sys.platform == "darwin" else "uv run --no-dev --extra mflux hatchery …"
+)
+
+
+class MfluxCommand(msgspec.Struct, frozen=True):
+    """One of mflux's command lines: the repository of its model, where the command lies if it is installed."""
+
+    line: str
+    repository: str
+    path: str | None
+    downloaded: bool
+
+
+def mflux_commands(environ: Mapping[str, str]) -> list[MfluxCommand]:
+    """Those that `auto` knows, in its order of preference; looks at files only."""
+    return [
+        MfluxCommand(line, repository, find_command(line.split()[0], environ), is_downloaded(repository, environ))
+        for line, repository in COMMANDS
+    ]
+
+
+def mflux_version(command: str) -> str | None:
+    """The version of mflux in the environment that a command belongs to, without running or importing it.
+
+    A script lies in `bin` beside `lib/pythonX.Y/site-packages`; `uv tool` and `pipx` link to it from elsewhere.
+    """
+    libraries = [str(path) for path in Path(command).resolve().parent.parent.glob("lib/python3*/site-packages")]
+    return next((found.version for found in Distribution.discover(name="mflux", path=libraries)), None)
+
+
+def configured_program(engine: str, environ: Mapping[str, str]) -> Program | None:
+    """What `image.engine` would run, or None for sim, which runs nothing. Raises ConfigError."""
+    if engine == "sim":
+        return None
+    if engine == "auto":
+        ready = (command.line for command in mflux_commands(environ) if command.path and command.downloaded)
+        engine = next(ready, "demo")
+    return program_of(engine, environ)
+
+
+def check_image(config: Config, environ: Mapping[str, str]) -> list[Finding]:
+    """What is installed, what is downloaded, what the settings choose."""
+    commands = mflux_commands(environ)
+    installed = [command for command in commands if command.path]
+    engine = config.image.engine
+    findings = [_check_version(installed, wanted=engine == "auto")]
+    if installed:
+        findings.append(_check_models(installed, wanted=engine == "auto"))
+    return [*findings, _check_engine(engine, environ)]
+
+
+def _check_version(installed: list[MfluxCommand], *, wanted: bool) -> Finding:
+    if not installed:
+        found = "no command of it is on the path"
+        return notice("mflux", found, INSTALL) if wanted else ok("mflux", found)
+    path = str(installed[0].path)
+    version = mflux_version(path) or "of unknown version"
+    found = f"{version}, {len(installed)} of {len(COMMANDS)} known commands, in {os.path.dirname(path)}"
+    if not version.startswith(f"{KNOWN_VERSION}."):
+        return notice("mflux", f"{found}; Hatchery knows {KNOWN_VERSION}", INSTALL)
+    return ok("mflux", found)
+
+
+def _check_models(installed: list[MfluxCommand], *, wanted: bool) -> Finding:
+    downloaded = [command.repository for command in installed if command.downloaded]
+    if downloaded:
+        return ok("models", f"downloaded: {', '.join(downloaded)}")
+    found = "none of the default models is in the download cache"
+    if not wanted:
+        return ok("models", found)
+    return notice("models", found, f"{installed[0].line} --prompt 'an owl' downloads its model of tens of gigabytes")
+
+
+def _check_engine(engine: str, environ: Mapping[str, str]) -> Finding:
+    try:
+        program = configured_program(engine, environ)
+    except ConfigError as error:
+        return problem("painter", str(error), "--image auto, or a command that hatchery engines lists")
+    if program is None:
+        return ok("painter", "sim, which draws nothing real")
+    if engine == "auto" and program.name == "demo":
+        return notice("painter", "auto falls back to the demo renderer", "hatchery engines lists what else there is")
+    return ok("painter", f"{'auto takes ' if engine == 'auto' else ''}{program.name} ({program.argv[0]})")

@@ -1,0 +1,234 @@
+"""Starting, finding and cancelling hatches: what a person may do, whichever way they ask."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Literal
+
+import msgspec
+import structlog
+import trio
+
+from actors.eventlog import Claim, Existing, Listing
+from actors.hatch import Hatch, Workshop, open_hatch
+from gateway.live.admission import HatchBounds, check_hatch
+from gateway.live.hub import Hub, Watcher
+from gateway.live.leash import Leashes
+from gateway.live.ticker import Ticker
+from protocol.commands import HatchRequest, StateName
+from protocol.errors import Draining, NotFound, Overloaded, QuotaExceeded
+from protocol.journal import Recovered, SessionRecord
+from protocol.view import SessionView
+
+log = structlog.get_logger(__name__)
+
+
+class Beginning(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to hatch, and what is to happen when nobody watches any more."""
+
+    hatch: HatchRequest
+    key: str | None = None
+    on_disconnect: Literal["keep", "cancel"] = "keep"
+    grace_s: float = 30.0
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The session that a request led to; `existing` if an earlier request with the same key had started it."""
+
+    view: SessionView
+    existing: bool
+
+
+class _Place:
+    """One of the places for running hatches; a cancel that comes before its hatch is under way is kept for it."""
+
+    __slots__ = ("doom", "hatch", "owner")
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.doom: str | None = None
+        self.hatch: Hatch | None = None
+
+    async def cancel(self, reason: str) -> None:
+        if self.hatch is None:
+            self.doom = self.doom or reason
+        else:
+            await self.hatch.cancel(reason)
+
+
+class Sessions:
+    """All hatches of one gateway; owners see only their own."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        *,
+        workshop: Workshop,
+        hub: Hub,
+        ticker: Ticker,
+        bounds: HatchBounds,
+        capacity: int,
+        per_user: int | None,
+        random: Random,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.workshop = workshop
+        self.bounds = bounds
+        self._nursery = nursery
+        self._hub = hub
+        self._capacity = capacity
+        self._per_user = per_user
+        self._random = random
+        self._now_ms = now_ms
+        self._running: dict[str, _Place] = {}
+        self._leashes = Leashes(ticker, self._cut)
+        self._ended = trio.lowlevel.ParkingLot()
+        self.draining = False
+        hub.on_attached, hub.on_detached = self._leashes.attached, self._leashes.detached
+
+    @property
+    def running(self) -> int:
+        """How many hatches have not ended."""
+        return len(self._running)
+
+    async def start(self, owner: str, beginning: Beginning, starter: Watcher | None = None) -> Started:
+        """Start a hatch, or find the one that the same key has started; `starter` needs no announcement of it.
+
+        Raises Invalid or TooLarge naming a field, KeyConflict, QuotaExceeded, Overloaded or Draining; then nothing was
+        started.
+        """
+        claim = None if beginning.key is None else Claim(beginning.key, _digest(beginning.hatch))
+        eventlog = self.workshop.eventlog
+        if claim is not None and (found := await eventlog.claimed(owner, claim)) is not None:
+            return Started(found, existing=True)
+        self._admit(owner, beginning.hatch)
+        session = f"{self._random.getrandbits(80):020x}"
+        hatch = self._with_seed(beginning.hatch)
+        record = SessionRecord(
+            session=session,
+            owner=owner,
+            hatch=hatch,
+            created_at_ms=self._now_ms(),
+            grace_s=beginning.grace_s if beginning.on_disconnect == "cancel" else None,
+        )
+        place = self._running[session] = _Place(owner)  # taken before anything is awaited
+        try:
+            created = await eventlog.create(record, claim)
+        except BaseException:
+            self._leave(session)
+            raise
+        if isinstance(created, Existing):
+            self._leave(session)
+            return Started(created.view, existing=True)
+        view, place.doom = created.view, place.doom or created.doom
+        log.info("hatch_started", session=session, owner=owner)
+        self._hub.announce(view, starter)
+        await self._go(record, place)
+        return Started(view, existing=False)
+
+    async def resume(self, unfinished: Sequence[Recovered]) -> None:
+        """Go on with the hatches that an earlier process of the gateway has left; before anybody can ask for more.
+
+        Returns when all have said so: nobody is shown a session as it was, which holds less than clients were told.
+        """
+        hatches = [hatch for so_far in unfinished if (hatch := await self._resume(so_far)) is not None]
+        for hatch in hatches:
+            await hatch.begun.wait()
+
+    async def _resume(self, so_far: Recovered) -> Hatch | None:
+        place = self._running[so_far.record.session] = _Place(so_far.record.owner)
+        await self._go(so_far.record, place, so_far)
+        return place.hatch
+
+    async def _go(self, record: SessionRecord, place: _Place, so_far: Recovered | None = None) -> None:
+        if record.grace_s is not None:
+            self._leashes.tie(record.session, record.grace_s)
+        await self._nursery.start(self._run, record, place, so_far)
+        self._leashes.detached(record.session)
+        if place.doom is not None:
+            await place.cancel(place.doom)
+
+    async def cancel(self, owner: str, *, session: str, reason: str) -> SessionView:
+        """Cancel a hatch and return the session as it then is; late and repeated cancels change nothing.
+
+        Raises NotFound or Gone.
+        """
+        view = await self.view(owner, session)
+        place = self._running.get(session)
+        if place is not None:
+            await place.cancel(reason)
+        return view
+
+    async def cancel_key(self, owner: str, *, key: str, reason: str) -> SessionView | None:
+        """The same by key; None if nothing has started with it, which is remembered for a start still under way."""
+        session = await self.workshop.eventlog.bury(owner, key, reason)
+        if session is None:
+            return None
+        return await self.cancel(owner, session=session, reason=reason)
+
+    async def view(self, owner: str, session: str) -> SessionView:
+        """One session of this owner, as it is now. Raises NotFound or Gone."""
+        view = await self.workshop.eventlog.view(session)
+        if view.record.owner != owner:
+            raise NotFound("no such session")
+        return view
+
+    async def list(self, owner: str, *, states: frozenset[StateName] | None, limit: int, before: str | None) -> Listing:
+        """The owner's sessions, newest first. Raises Invalid for a cursor that is not one."""
+        return await self.workshop.eventlog.list(owner, states=states, limit=limit, before=before)
+
+    async def drain(self) -> None:
+        """Take no new hatches, and wait for the ends of those that run."""
+        self.draining = True
+        while self._running:
+            await self._ended.park()
+
+    async def stop(self) -> None:
+        """Take no new hatches, cancel those that run, and wait for their ends."""
+        self.draining = True
+        async with trio.open_nursery() as nursery:
+            for place in self._running.values():
+                nursery.start_soon(place.cancel, "the gateway stops")
+        await self.drain()
+
+    def _admit(self, owner: str, hatch: HatchRequest) -> None:
+        if self.draining:
+            raise Draining("the gateway is stopping: start again in a moment", retry_after_ms=2000)
+        check_hatch(hatch, self.bounds)
+        self.workshop.image.check(hatch.image)
+        if len(self._running) >= self._capacity:
+            raise Overloaded(f"{self._capacity} hatches are running: try again in a while", retry_after_ms=5000)
+        if self._per_user is not None and sum(p.owner == owner for p in self._running.values()) >= self._per_user:
+            raise QuotaExceeded(f"{self._per_user} of your hatches are running: wait for one, or cancel one")
+
+    async def _run(
+        self, record: SessionRecord, place: _Place, so_far: Recovered | None, task_status: trio.TaskStatus[None]
+    ) -> None:
+        structlog.contextvars.bind_contextvars(session=record.session)  # of this task and its actors
+        try:
+            async with open_hatch(record, record.hatch.image.seed or 0, self.workshop, so_far) as place.hatch:
+                task_status.started()
+                await place.hatch.run()
+        finally:
+            self._leave(record.session)
+
+    def _leave(self, session: str) -> None:
+        del self._running[session]
+        self._leashes.untie(session)
+        self._ended.unpark_all()
+
+    def _with_seed(self, hatch: HatchRequest) -> HatchRequest:
+        """The hatch as its record keeps it: begun again after a restart, it draws the same picture."""
+        if hatch.image.seed is not None:
+            return hatch
+        image = msgspec.structs.replace(hatch.image, seed=self._random.getrandbits(32))
+        return msgspec.structs.replace(hatch, image=image)
+
+    def _cut(self, session: str) -> None:
+        place = self._running.get(session)
+        if place is not None:
+            self._nursery.start_soon(place.cancel, "nobody watches any more")
+
+
+def _digest(hatch: HatchRequest) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.astuple(hatch))).digest()  # no field left out
