@@ -48,7 +48,11 @@ def test_everybody_is_known_by_a_token_of_their_own() -> None:
     assert [access.bearer(token).user for token in (ADA, BOB, second)] == ["ada", "bob", "ada"]
 
 
-@pytest.mark.parametrize("token", ["", "x", ADA[:-1], ADA + "x", ADA.upper(), ADA_LINE, ADA_LINE[11:], "\ud800", "ä"])
+@pytest.mark.parametrize(
+    "token",
+    ["", "x", ADA[:-1], ADA + "x", ADA.upper(), ADA_LINE, ADA_LINE[11:], "\ud800", "ä"],
+    ids=["empty", "short", "cut", "longer", "upper", "line", "hash", "surrogate", "umlaut"],
+)
 def test_what_is_no_token_is_nobody(token: str) -> None:
     with pytest.raises(Unauthenticated):
         _access(ADA_LINE, BOB_LINE).bearer(token)
