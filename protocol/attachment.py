@@ -8,12 +8,13 @@ from msgspec import UNSET, UnsetType
 
 from protocol.codec import Codec
 from protocol.commands import Id
-from protocol.envelope import Envelope, Kind
+from protocol.envelope import Envelope, Kind, join_deltas
 from protocol.events import End, Error, Snapshot
 
 MakeSnapshot = Callable[[str, Id | UnsetType, bool], Envelope]
 """Session, request id and wish for previews -> a snapshot of all that has been published up to now."""
 
+DELTAS_APART: Final = 64  # deltas that wait as they came, before they are joined
 OWED_BYTES: Final = 64  # what an owed snapshot counts for until it is built, besides its request id
 
 
@@ -112,7 +113,8 @@ class Attachment:
             return False
         match envelope.kind:
             case Kind.PROGRESS:
-                self.drop_progress()
+                if self._progress is not None:
+                    self.drop_progress()
                 self._progress = envelope
             case Kind.PREVIEW if not self._previews:
                 return False
@@ -131,12 +133,20 @@ class Attachment:
             if isinstance(envelope.messages[-1], End):
                 self.drop_progress()
                 self.drop_preview()
-        elif events and (joined := events[-1].joined(envelope)) is not None:
-            self.bytes -= len(events[-1].element(self._codec))
-            events.pop()
-            envelope = joined
-        events.append(envelope)
+        elif len(events) % DELTAS_APART == DELTAS_APART - 1:
+            self._join()
+        self._events.append(envelope)
         self.bytes += len(envelope.element(self._codec))
+
+    def _join(self) -> None:
+        """Make one message of each run of deltas; together, as joining one by one would encode each of them again."""
+        if len(self._events) > 1:
+            self.bytes -= self._events_bytes()
+            self._events = join_deltas(self._events)
+            self.bytes += self._events_bytes()
+
+    def _events_bytes(self) -> int:
+        return sum([len(envelope.element(self._codec)) for envelope in self._events])
 
     def owe(self, request_id: Id | UnsetType) -> None:
         """Replace all that waits by a snapshot: one for each request id, which also serves where none was asked for."""
@@ -174,15 +184,17 @@ class Attachment:
                 self._events.append(make_snapshot(self.session, self._settle(), self._previews))
                 self.bytes += len(self._events[0].element(self._codec))
             last = self._events[-1].messages[-1]
+            self._join()
             self.bytes -= frame.take_from(self._events, self._codec)
             if self._events:
                 return False
             self.ended = isinstance(last, End | Error) or (isinstance(last, Snapshot) and last.end is not UNSET)
-        return self._take_progress(frame, now) and self._take_preview(frame)
+        if self._progress is not None and not self._take_progress(frame, self._progress, now):
+            return False
+        return self._preview is None or self._take_preview(frame, self._preview)
 
-    def _take_progress(self, frame: Frame, now: float) -> bool:
-        progress = self._progress
-        if progress is None or self._progress_at > now:
+    def _take_progress(self, frame: Frame, progress: Envelope, now: float) -> bool:
+        if self._progress_at > now:
             return True
         if not frame.take(progress, len(progress.element(self._codec))):
             return False
@@ -191,10 +203,7 @@ class Attachment:
             self._progress_at = now + self._interval
         return True
 
-    def _take_preview(self, frame: Frame) -> bool:
-        preview = self._preview
-        if preview is None:
-            return True
+    def _take_preview(self, frame: Frame, preview: Envelope) -> bool:
         if not frame.take(preview, len(preview.element(self._codec))):
             return False
         self.drop_preview()

@@ -21,6 +21,8 @@ class Codec(enum.Enum):
     JSON = "hatch.v1.json"
     MSGPACK = "hatch.v1.msgpack"
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and every event looks something up by codec
+
 
 class Rejected(msgspec.Struct, frozen=True):
     """One message of a frame that cannot be acted on, with its `id` if that could be read."""

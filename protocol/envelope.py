@@ -4,10 +4,12 @@ import enum
 import weakref
 from typing import Final
 
+import msgspec
+
 from protocol.codec import Codec, encode_message, join_elements
 from protocol.events import Event, Preview, Progress, Text, Thinking
 
-JOINED_CHARS: Final = 4096  # bounds the cost of joining delta after delta
+JOINED_CHARS: Final = 4096  # of one message that deltas are joined to, so that it fits into a frame with others
 
 
 class Kind(enum.Enum):
@@ -30,62 +32,72 @@ _KINDS: dict[type[Event], Kind] = {
 }
 
 
-class Envelope:
-    """One message, or a few that must share a frame (100 % and `end`)."""
+class Envelope(msgspec.Struct, weakref=True, eq=False):
+    """One message, or a few that must share a frame (100 % and `end`); a Struct, as one is made for every event."""
 
-    __slots__ = ("__weakref__", "_elements", "_joined", "kind", "messages", "session")
-
-    def __init__(self, kind: Kind, *messages: Event, session: str | None = None) -> None:
-        self.kind = kind
-        self.messages = messages
-        self.session = session
-        self._elements: dict[Codec, bytes] = {}
-        self._joined: tuple[weakref.ref[Envelope], weakref.ref[Envelope]] | None = None
+    kind: Kind
+    messages: tuple[Event, ...]
+    session: str = ""
+    _elements: dict[Codec, bytes] = {}
+    _joined: "tuple[weakref.ref[Envelope], weakref.ref[Envelope]] | None" = None
 
     @classmethod
     def of_session(cls, session: str, *events: Event) -> "Envelope":
         """Wrap events of one session; the last decides the kind."""
-        return cls(_KINDS.get(type(events[-1]), Kind.RELIABLE), *events, session=session)
+        return cls(_KINDS.get(type(events[-1]), Kind.RELIABLE), events, session)
 
     def element(self, codec: Codec) -> bytes:
         """The message encoded as an array element (several are joined so that they count as `len(messages)`)."""
         element = self._elements.get(codec)
         if element is None:
-            separator = b"," if codec is Codec.JSON else b""
-            element = separator.join(encode_message(message, codec) for message in self.messages)
-            self._elements[codec] = element
+            element = self._elements[codec] = _encode(self.messages, codec)
         return element
 
-    def joined(self, other: "Envelope") -> "Envelope | None":
-        """This text and the one that follows it as a single delta; None if they differ in path or get too long.
 
-        Whoever joins the same two gets the same envelope while anyone holds it, so it too is encoded only once.
-        """
-        if self._joined is not None and self._joined[0]() is other and (known := self._joined[1]()) is not None:
-            return known
-        message = _join(self.messages[-1], other.messages[0])
-        if message is None:
-            return None
-        joined = Envelope(self.kind, message, session=self.session)
-        self._joined = weakref.ref(other), weakref.ref(joined)
-        return joined
+def _encode(messages: tuple[Event, ...], codec: Codec) -> bytes:
+    if len(messages) == 1:
+        return encode_message(messages[0], codec)
+    return (b"," if codec is Codec.JSON else b"").join([encode_message(message, codec) for message in messages])
 
 
-def _join(first: Event, second: Event) -> Event | None:
-    match first, second:
-        case (Text(), Text()) if first.path == second.path and _short(first.delta, second.delta):
-            return Text(session=first.session, offset=first.offset, path=first.path, delta=first.delta + second.delta)
-        case (Thinking(), Thinking()) if _short(first.delta, second.delta):
-            return Thinking(session=first.session, delta=first.delta + second.delta)
-        case _:
-            return None
+def join_deltas(envelopes: list[Envelope]) -> list[Envelope]:
+    """The same in fewer messages: deltas that follow each other in one string become one, of at most JOINED_CHARS."""
+    joined: list[Envelope] = []
+    run: list[Envelope] = []
+    grown: tuple[type[Event], str] | None = None
+    chars = 0
+    for envelope in envelopes:
+        message = envelope.messages[0]
+        if not isinstance(message, Text | Thinking):
+            joined += _join(run)
+            run = []
+            joined.append(envelope)
+            continue
+        grows = type(message), message.path if isinstance(message, Text) else ""
+        chars += len(message.delta)
+        if grows != grown or chars > JOINED_CHARS:
+            joined += _join(run)
+            run, grown, chars = [], grows, len(message.delta)
+        run.append(envelope)
+    return joined + _join(run)
 
 
-def _short(first: str, second: str) -> bool:
-    return len(first) + len(second) <= JOINED_CHARS
+def _join(run: list[Envelope]) -> list[Envelope]:
+    """Whoever joins the same run gets the same envelope while anyone holds it, so that it too is encoded only once."""
+    if len(run) < 2:
+        return run
+    first, last = run[0], run[-1]
+    if first._joined is not None and first._joined[0]() is last and (known := first._joined[1]()) is not None:
+        return [known]
+    message = first.messages[0]
+    assert isinstance(message, Text | Thinking)
+    delta = "".join([part.messages[0].delta for part in run])  # type: ignore[attr-defined]  # all of one type
+    joined = Envelope(first.kind, (msgspec.structs.replace(message, delta=delta),), first.session)
+    first._joined = weakref.ref(last), weakref.ref(joined)
+    return [joined]
 
 
 def frame_payload(envelopes: list[Envelope], codec: Codec) -> bytes:
     """The payload of one server frame holding these envelopes in order."""
-    count = sum(len(envelope.messages) for envelope in envelopes)
+    count = sum([len(envelope.messages) for envelope in envelopes])
     return join_elements([envelope.element(codec) for envelope in envelopes], count, codec)

@@ -140,14 +140,15 @@ class Outbox:
 
     def offer(self, envelope: Envelope) -> None:
         """Owe an event of a session, if that is attached and no snapshot is owed that will include it."""
-        attachment = self._attached.get(envelope.session or "")
+        attachment = self._attached.get(envelope.session)
         if attachment is None:
             return
         before = attachment.bytes
-        if attachment.offer(envelope):
-            if envelope.kind is Kind.RELIABLE:
-                self._urgent = True
-            self._changed(attachment, before)
+        if not attachment.offer(envelope):
+            return
+        if envelope.kind is Kind.RELIABLE:
+            self._urgent = True
+        self._changed(attachment, before)
 
     def due(self, now: float) -> float | None:
         """When something can be sent: `now`, a later time in seconds (throttled progress), None if nothing is owed."""
@@ -199,7 +200,8 @@ class Outbox:
 
     def _changed(self, attachment: Attachment, before: int) -> None:
         self.bytes += attachment.bytes - before
-        self._schedule(attachment)
+        if not attachment.queued:
+            self._schedule(attachment)
         self._check_bound()
 
     def _schedule(self, attachment: Attachment) -> None:

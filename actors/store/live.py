@@ -2,15 +2,12 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
 
 import trio
 
-from protocol.events import Artifact, End, PersonaReady, Progress, State, Text
+from protocol.events import Preview, Progress, Text, Thinking
 from protocol.journal import Entry, EpochBegun, Kept
 from protocol.view import SessionView
-
-KEPT: Final = (EpochBegun, State, PersonaReady, Artifact, End)
 
 
 class Portion:
@@ -47,10 +44,11 @@ class Live:
                     self.offset = entry.offset + len(entry.delta)
                 case Progress():
                     self.progress = entry
+                case Thinking() | Preview():
+                    pass
                 case EpochBegun():
                     self.offset, self.progress = 0, None
+                    kept.append(entry)
                 case _:
-                    pass
-            if isinstance(entry, KEPT):
-                kept.append(entry)
+                    kept.append(entry)
         return kept

@@ -41,7 +41,7 @@ class Watcher:
     def _snapshot(self, session: str, request_id: Id | UnsetType, previews: bool) -> Envelope:
         id_ = None if request_id is UNSET else request_id
         snapshot = self.views[session].snapshot(self._sign, id=id_, previews=previews)
-        return Envelope(Kind.RELIABLE, snapshot, session=session)
+        return Envelope(Kind.RELIABLE, (snapshot,), session)
 
 
 class Hub:
@@ -85,7 +85,7 @@ class Hub:
 
     def say(self, watcher: Watcher, message: Event) -> None:
         """Owe a client an answer or a notice."""
-        watcher.outbox.say(Envelope(Kind.ANSWER, message))
+        watcher.outbox.say(Envelope(Kind.ANSWER, (message,)))
         self._flusher.mark(watcher.link)
 
     def attach(

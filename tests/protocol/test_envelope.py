@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from protocol.codec import Codec
-from protocol.envelope import JOINED_CHARS, Envelope, Kind, frame_payload
+from protocol.envelope import JOINED_CHARS, Envelope, Kind, frame_payload, join_deltas
 from protocol.events import End, Engines, Event, Pong, Preview, Progress, Receipt, State, Text, Thinking
 
 ENGINES = Engines(llm="sim", image="sim")
@@ -55,7 +55,7 @@ def test_the_last_of_several_decides_the_kind() -> None:
 
 
 def test_an_answer_belongs_to_no_session() -> None:
-    assert Envelope(Kind.ANSWER, Pong(id=1)).session is None
+    assert Envelope(Kind.ANSWER, (Pong(id=1),)).session == ""
 
 
 @pytest.mark.parametrize("codec", Codec)
@@ -74,7 +74,7 @@ def test_it_is_encoded_once_for_each_codec(codec: Codec) -> None:
 @pytest.mark.parametrize("codec", Codec)
 @pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
 def test_a_frame_is_an_array_of_its_messages(codec: Codec, count: int) -> None:
-    envelope = Envelope(Kind.ANSWER, Pong(id=7))
+    envelope = Envelope(Kind.ANSWER, (Pong(id=7),))
     assert decode(frame_payload([envelope] * count, codec), codec) == [{"type": "pong", "id": 7}] * count
 
 
@@ -94,48 +94,50 @@ def test_a_preview_is_binary_where_the_codec_has_that(codec: Codec) -> None:
 
 
 def test_deltas_that_follow_each_other_join() -> None:
-    joined = text("héllo ", 3).joined(text("you", 9))
-    assert joined is not None
+    (joined,) = join_deltas([text("héllo ", 3), text("yo", 9), text("u", 11)])
     assert joined.messages == (Text(session="s", offset=3, path="/name", delta="héllo you"),)
     assert (joined.kind, joined.session) == (Kind.TEXT, "s")
 
 
 def test_everybody_gets_the_same_joined_envelope() -> None:
-    first, second = text("a"), text("b", 1)
-    joined = first.joined(second)
-    assert joined is not None
-    assert first.joined(second) is joined
+    run = [text("a"), text("b", 1)]
+    (joined,) = join_deltas(run)
+    assert join_deltas(run) == [joined]
 
 
 def test_another_successor_joins_to_something_else() -> None:
     first = text("a")
-    one, other = first.joined(text("b", 1)), first.joined(text("c", 1))
-    assert one is not None
-    assert other is not None
+    (one,), (other,) = join_deltas([first, text("b", 1)]), join_deltas([first, text("c", 1)])
     assert [envelope.messages for envelope in (one, other)] == [text("ab").messages, text("ac").messages]
 
 
 def test_a_joined_envelope_lives_no_longer_than_it_is_wanted() -> None:
-    first, second = text("a"), text("b", 1)
-    joined = first.joined(second)
-    assert joined is not None
-    watched = weakref.ref(joined)
-    del joined
+    run = [text("a"), text("b", 1)]
+    watched = weakref.ref(join_deltas(run)[0])
     gc.collect()
     assert watched() is None
-    again = first.joined(second)
-    assert again is not None
-    assert again.messages == text("ab").messages
+    assert join_deltas(run)[0].messages == text("ab").messages
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
+    "envelopes",
     [
-        (text("a"), text("b", 1, "/species")),
-        (text("a"), Envelope.of_session("s", Thinking(session="s", delta="b"))),
-        (Envelope.of_session("s", STATE), text("b")),
-        (text("a" * JOINED_CHARS), text("b", JOINED_CHARS)),
+        [text("a"), text("b", 1, "/species")],
+        [text("a"), Envelope.of_session("s", Thinking(session="s", delta="b"))],
+        [text("a"), Envelope.of_session("s", STATE), text("b", 1)],
+        [text("a" * JOINED_CHARS), text("b", JOINED_CHARS)],
+        [text("a")],
+        [],
     ],
 )
-def test_what_differs_or_is_long_enough_does_not_join(first: Envelope, second: Envelope) -> None:
-    assert first.joined(second) is None
+def test_what_differs_or_is_long_enough_does_not_join(envelopes: list[Envelope]) -> None:
+    assert join_deltas(envelopes) == envelopes
+
+
+def test_long_runs_are_cut_where_a_message_is_full() -> None:
+    deltas = [text("a" * (JOINED_CHARS // 2), n * JOINED_CHARS // 2) for n in range(5)]
+    assert [len(e.messages[0].delta) for e in join_deltas(deltas) if isinstance(e.messages[0], Text)] == [
+        JOINED_CHARS,
+        JOINED_CHARS,
+        JOINED_CHARS // 2,
+    ]

@@ -262,7 +262,7 @@ class Delivery(RuleBasedStateMachine):
     def ping(self) -> None:
         id_ = self.fresh_id()
         self.said.append(id_)
-        self.outbox.say(Envelope(Kind.ANSWER, Pong(id=id_)))
+        self.outbox.say(Envelope(Kind.ANSWER, (Pong(id=id_),)))
 
     @rule(seconds=st.sampled_from([0.05, 0.3, 2.0]))
     def time_passes(self, seconds: float) -> None:

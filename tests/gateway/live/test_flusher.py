@@ -96,7 +96,7 @@ def new_outbox(codec: Codec = Codec.JSON, *, max_hz: float | None = None, frame_
 
 
 def pong(id_: Id) -> Envelope:
-    return Envelope(Kind.ANSWER, Pong(id=id_))
+    return Envelope(Kind.ANSWER, (Pong(id=id_),))
 
 
 def state(seq: int) -> Envelope:
