@@ -11,6 +11,7 @@ from actors.llm.backend import LlmBackend
 from actors.llm.demo import DemoWriter
 from actors.llm.detect import LOCAL_PORTS, detect_llm, resolve_model
 from actors.llm.dialect import ALLOWED, LlmAddress, LlmCommand, parse_llm
+from actors.llm.maker import UNKNOWN_MODEL
 from actors.llm.ollama import OllamaBackend
 from actors.llm.openai import OpenAiBackend
 from actors.llm.server import open_llm_server
@@ -20,8 +21,6 @@ from actors.pty import Keeper
 from gateway.config import Config, ConfigError, LlmConfig
 
 log = structlog.get_logger(__name__)
-
-UNKNOWN_MODEL = "default"  # for a server that lists none, and takes any name
 
 
 @asynccontextmanager

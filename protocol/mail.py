@@ -3,6 +3,7 @@
 import msgspec
 
 from protocol.events import Basis, LlmFate, Stage, WorkerFate
+from protocol.maker import Maker
 from protocol.persona import Persona
 
 
@@ -51,6 +52,7 @@ class PersonaWritten(Mail, frozen=True, kw_only=True):
     """The persona is complete and valid: the last word of the LLM actor, and the mflux actor's job."""
 
     persona: Persona
+    writer: Maker | None = None
 
 
 class PersonaRejected(Mail, frozen=True, kw_only=True):
@@ -114,13 +116,19 @@ class PreviewTaken(Mail, frozen=True, kw_only=True):
 
 
 class PictureStored(Mail, frozen=True, kw_only=True):
-    """The finished picture decodes, has the right size and lies in the artifact store under its SHA-256."""
+    """The finished picture decodes, has the right size and lies in the artifact store under its SHA-256.
+
+    `painter` was asked for it with this seed and so many steps.
+    """
 
     sha256: str
     bytes: int
     mime: str
     width: int
     height: int
+    painter: Maker | None = None
+    seed: int | None = None
+    steps: int | None = None
 
 
 class WorkerLeft(Mail, frozen=True, kw_only=True):

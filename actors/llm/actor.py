@@ -77,7 +77,7 @@ async def run_llm_actor(
         async with slots.hold(job.owner, queued):
             try:
                 await tell(WritingBegan())
-                written = PersonaWritten(persona=await writer.write())
+                written = PersonaWritten(persona=await writer.write(), writer=backend.maker)
                 await tell(written)
                 deliver(written)
             finally:

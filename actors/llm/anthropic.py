@@ -11,6 +11,7 @@ from actors.llm.anthropic_events import AnthropicDecoder
 from actors.llm.asking import Asker
 from actors.llm.backend import Chunk, LlmRequest
 from actors.llm.endpoint import CONNECT_TIMEOUT_S, Api, Endpoint
+from actors.llm.maker import server_maker
 from actors.llm.openai import MAX_TOKENS, TEMPERATURE
 from actors.llm.schema import shape_schema
 
@@ -49,6 +50,7 @@ class AnthropicBackend:
             "temperature": temperature,
         }
         self._max_tokens = max_tokens
+        self.maker = server_maker(self.name, model)
         self._asker = Asker(endpoint, "v1/messages", AnthropicDecoder, model=model, extras=extras)
 
     def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from protocol.maker import Maker
+
 
 class Message(msgspec.Struct, frozen=True):
     """One turn of a chat."""
@@ -59,6 +61,10 @@ class LlmBackend(Protocol):
     """Writes one answer at a time; leaving the context closes the connection, whatever happened inside."""
 
     name: str
+
+    @property
+    def maker(self) -> Maker:
+        """Who writes, as it may be told to others."""
 
     def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         """The answer as it is written.

@@ -7,6 +7,7 @@ from typing import Final
 from actors.llm.asking import Asker
 from actors.llm.backend import Chunk, LlmRequest
 from actors.llm.endpoint import CONNECT_TIMEOUT_S, OPENAI, Endpoint
+from actors.llm.maker import server_maker
 from actors.llm.openai_chunks import OpenAiDecoder
 from actors.llm.schema import grammar_schema
 
@@ -41,6 +42,7 @@ class OpenAiBackend:
             "max_tokens": max_tokens,
             "temperature": temperature,
         }
+        self.maker = server_maker(self.name, model)
         self._asker = Asker(endpoint, "chat/completions", OpenAiDecoder, model=model, extras=extras)
 
     def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:

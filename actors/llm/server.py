@@ -19,11 +19,13 @@ import structlog
 import trio
 
 from actors.llm.backend import Chunk, LlmBackend, LlmRequest
-from actors.llm.detect import MLX_DEFAULT_MODEL, resolve_model
+from actors.llm.detect import resolve_model
 from actors.llm.endpoint import Endpoint
+from actors.llm.maker import MLX_DEFAULT_MODEL
 from actors.llm.openai import OpenAiBackend
 from actors.pty import ExitStatus, Keeper, Ladder, PtyChild, PtySpec, Rung, open_pty
 from protocol.errors import ImageUnavailable, LlmUnavailable
+from protocol.maker import Maker, model_name
 from protocol.restart import RestartPolicy, RestartWindow
 from protocol.terminal import TerminalReader
 
@@ -79,6 +81,14 @@ class LlmServer:
         self._expected = 0.0  # when it may answer again, as far as the last start tells
         self._start_took_s = FIRST_START_S
         self._given_up = False
+
+    @property
+    def maker(self) -> Maker:
+        """See LlmBackend: the model that was named, or else the one that it offers while it runs."""
+        named = self._model or _option(self._command, "--model") or _option(self._command, "-m")
+        if named:
+            return Maker(engine=self.name, model=model_name(named))
+        return Maker(engine=self.name, model=None if self._backend is None else self._backend.maker.model)
 
     @property
     def tail(self) -> str:

@@ -27,8 +27,10 @@ from protocol.mail import (
     WritingAdvanced,
     WritingBegan,
 )
+from protocol.maker import Maker
 from protocol.persona import persona_strings
 
+WRITER = Maker(engine="scripted", model="owl-7b")
 JOB = WritingJob(prompt="a fox", owner="ann", seed=1)
 PERSONA = compose_persona("a fox", 1)
 ANSWER = json.dumps(msgspec.to_builtins(PERSONA))
@@ -48,6 +50,7 @@ class Scripted:
     """
 
     name = "scripted"
+    maker = WRITER
 
     def __init__(self, *scripts: list[Item], opening: list[Item] | None = None) -> None:
         self.scripts = list(scripts)
@@ -130,8 +133,8 @@ async def test_a_persona_is_told_as_it_grows_and_delivered_once(autojump_clock: 
     assert room.mail[0] == WritingBegan()
     assert ThoughtGrew(delta="Hm.") in room.mail
     assert joined(room.mail) == dict(persona_strings(PERSONA))
-    assert room.mail[-2:] == [PersonaWritten(persona=PERSONA), LlmLeft(fate="closed")]
-    assert room.delivered == [PersonaWritten(persona=PERSONA)]
+    assert room.mail[-2:] == [PersonaWritten(persona=PERSONA, writer=WRITER), LlmLeft(fate="closed")]
+    assert room.delivered == [PersonaWritten(persona=PERSONA, writer=WRITER)]
     assert room.held_at_farewell == 1
     assert room.slots.held == 0
     (request,) = room.backend.requests
@@ -344,5 +347,5 @@ async def test_the_demo_writer_is_a_backend_like_any_other(autojump_clock: trio.
         await trio.lowlevel.checkpoint()
 
     await run_llm_actor(JOB, backend=DemoWriter(), slots=Slots(1), tell=tell, deliver=delivered.append)
-    assert delivered == [PersonaWritten(persona=PERSONA)]
+    assert delivered == [PersonaWritten(persona=PERSONA, writer=DemoWriter().maker)]
     assert joined(mail) == dict(persona_strings(PERSONA))
