@@ -83,15 +83,19 @@ def _made(address: LlmAddress, model: str, llm: LlmConfig) -> LlmBackend:
             case "openai":
                 return _openai(llm)(address.url, model)
             case "ollama":
-                return OllamaBackend(address.url, model, llm.api_key, max_tokens=llm.max_tokens)
+                return OllamaBackend(address.url, model, llm.api_key, think=_thinks(llm), max_tokens=llm.max_tokens)
             case "anthropic":
-                return AnthropicBackend(address.url, model, llm.api_key, max_tokens=llm.max_tokens)
+                return AnthropicBackend(address.url, model, llm.api_key, think=_thinks(llm), max_tokens=llm.max_tokens)
     except ValueError as error:
         raise ConfigError(f"llm: {error}") from error
 
 
 def _openai(llm: LlmConfig) -> partial[OpenAiBackend]:
-    return partial(OpenAiBackend, api_key=llm.api_key, max_tokens=llm.max_tokens)
+    return partial(OpenAiBackend, api_key=llm.api_key, think=_thinks(llm), max_tokens=llm.max_tokens)
+
+
+def _thinks(llm: LlmConfig) -> bool | None:
+    return None if llm.think == "auto" else llm.think == "on"
 
 
 def _found(argv: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -114,6 +114,13 @@ async def test_a_writer_tells_its_model_but_no_path_and_nothing_made_up(
     assert backend.maker == Maker(engine=engine.partition(":")[0], model=told)
 
 
+@pytest.mark.parametrize(("think", "told"), [("auto", None), ("on", True), ("off", False)])
+async def test_whether_a_model_is_to_think(think: str, told: bool | None) -> None:
+    async with scripted_server(_llm_server("wren-7b")) as server:
+        await _ask(await _choose(_config(llm__engine=server.url, llm__think=think)))
+    assert server.requests[-1].json.get("chat_template_kwargs", {}).get("enable_thinking") is told
+
+
 @pytest.mark.parametrize("engine", ["", "gpt", "Demo", "ftp://127.0.0.1", "http://", "127.0.0.1:8080"])
 async def test_a_writer_that_there_is_not(engine: str) -> None:
     with pytest.raises(ConfigError, match="llm") as caught:

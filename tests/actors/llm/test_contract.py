@@ -46,6 +46,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Callable[[str], bytes]
     schema_refusal: tuple[str, bytes]
     schema_name: str
+    thinking: dict[bool, dict[str, Any]]
+    thinking_refusals: list[bytes]
 
     def head(self, status: str = "200 OK", version: str = "1.0") -> bytes:
         return head_of(status, self.stream_type, version=version)
@@ -85,6 +87,17 @@ OPENAI = Dialect(
     refusal=lambda words: line({"error": {"message": words}}),
     schema_refusal=("400 Bad Request", line({"error": {"message": "response_format is not supported"}})),
     schema_name="response_format",
+    thinking={
+        think: {
+            "reasoning_effort": "medium" if think else "none",
+            "chat_template_kwargs": {"enable_thinking": think, "thinking": think},
+        }
+        for think in (True, False)
+    },
+    thinking_refusals=[
+        line({"error": {"message": "Unrecognized request argument supplied: chat_template_kwargs"}}),
+        line({"error": {"message": "Unsupported parameter: 'reasoning_effort' is not supported with this model."}}),
+    ],
 )
 
 
@@ -106,6 +119,8 @@ OLLAMA = Dialect(
     refusal=lambda words: line({"error": words}),
     schema_refusal=("500 Internal Server Error", line({"error": "invalid JSON schema in format"})),
     schema_name="format",
+    thinking={think: {"think": think} for think in (True, False)},
+    thinking_refusals=[line({"error": '"owl:7b" does not support thinking'})],
 )
 
 
@@ -137,6 +152,8 @@ ANTHROPIC = Dialect(
         line({"type": "error", "error": {"type": "invalid_request_error", "message": "output_config: not permitted"}}),
     ),
     schema_name="output_config",
+    thinking={True: {"thinking": {"type": "adaptive"}}, False: {"thinking": {"type": "disabled"}}},
+    thinking_refusals=[line({"type": "error", "error": {"message": "thinking.type: this model does not know it"}})],
 )
 
 
@@ -325,6 +342,33 @@ async def test_a_refused_schema_is_left_out_from_then_on(dialect: Dialect) -> No
         for _ in range(2):
             assert await listen(backend) == ([TextChunk("Hello"), Finished(dialect.stop)], None)
     assert [dialect.schema_name in request.json for request in server.requests] == [True, False, False]
+
+
+def thinking_in(dialect: Dialect, request: Received) -> dict[str, Any]:
+    return {name: request.json[name] for name in dialect.thinking[True] if name in request.json}
+
+
+async def test_whether_a_model_thinks_is_left_to_the_server_unless_it_is_said(dialect: Dialect) -> None:
+    async with scripted_server(dialect.good) as server:
+        for think in (None, True, False):
+            await listen(dialect.backend(server.url, "owl-7b", think=think))
+    told = [thinking_in(dialect, request) for request in server.requests]
+    assert told == [{}, dialect.thinking[True], dialect.thinking[False]]
+
+
+@pytest.mark.parametrize("think", [True, False])
+async def test_a_server_that_cannot_be_told_to_think_is_asked_without_from_then_on(
+    dialect: Dialect, think: bool
+) -> None:
+    refusals = [refuse("400 Bad Request", refusal) for refusal in dialect.thinking_refusals]
+    async with scripted_server(*refusals, dialect.good) as server:
+        backend = dialect.backend(server.url, "owl-7b", think=think)
+        for _ in range(2):
+            assert await listen(backend) == ([TextChunk("Hello"), Finished(dialect.stop)], None)
+    assert thinking_in(dialect, server.requests[0]) == dialect.thinking[think]
+    assert [thinking_in(dialect, request) for request in server.requests[-2:]] == [{}, {}]
+    assert len(server.requests) == len(refusals) + 2
+    assert dialect.schema_name in server.requests[-1].json, "only what is refused is left out"
 
 
 async def test_a_failure_that_is_not_about_the_schema_is_told_at_once(dialect: Dialect) -> None:
