@@ -56,7 +56,7 @@ class PersonaWritten(Mail, frozen=True, kw_only=True):
 
 
 class PersonaRejected(Mail, frozen=True, kw_only=True):
-    """What was written is not a valid persona and is taken back; the model is asked to repair it."""
+    """What was written is taken back: the model is asked to repair it, or was still thinking and goes on."""
 
     reason: str
 

@@ -141,8 +141,11 @@ class _Writer:
                     case TextChunk(text):
                         for grown in draft.feed(text):
                             await self._tell(grown)
-                            if isinstance(grown, TextGrew):
-                                progress.grew(grown)
+                            match grown:
+                                case TextGrew():
+                                    progress.grew(grown)
+                                case PersonaRejected():
+                                    progress = _Progress(self._tell, self._lengths)
                         await progress.tell()
                     case ThinkingChunk(text):
                         await self._tell(ThoughtGrew(delta=text))

@@ -217,6 +217,23 @@ async def test_an_invalid_persona_costs_one_repair(autojump_clock: trio.testing.
     assert len(room.said(WritingBegan)) == len(room.said(LlmLeft)) == len(room.delivered) == 1
 
 
+async def test_what_was_still_thinking_is_taken_back_and_the_answer_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    first_try = ANSWER.replace(PERSONA.name, "Nobody")
+    room = Room(Scripted(whole(f"{first_try} No, better:</think>{ANSWER}")))
+    await room.run()
+    (rejected,) = room.said(PersonaRejected)
+    at = room.mail.index(rejected)
+    assert "Nobody" in joined(room.mail[:at])["/name"]
+    assert room.mail[at + 1] == ThoughtGrew(delta=f"{first_try} No, better:")
+    assert joined(room.mail[at:]) == dict(persona_strings(PERSONA))
+    assert len(room.backend.requests) == len(room.delivered) == 1
+    fractions = [mail.fraction for mail in room.mail[at:] if isinstance(mail, WritingAdvanced)]
+    assert fractions[0] < 0.1
+    assert fractions == sorted(fractions)
+
+
 @pytest.mark.parametrize(
     ("opening", "scripts", "error", "words"),
     [
