@@ -122,6 +122,8 @@ class Lifecycle:
             case mail.WritingBegan():
                 message = "The writer reads the prompt"
                 return [*self._enter("writing", now), *_said(reach("persona", "indeterminate", message))]
+            case mail.EngineAwaited(reason=reason):
+                return _said(reach("persona", "indeterminate", reason))
             case mail.PromptAdvanced(fraction=fraction):
                 return _said(reach("persona", "measured", f"The writer reads the prompt, {fraction:.0%}"))
             case mail.TextGrew(path=path, delta=delta):

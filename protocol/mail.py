@@ -21,6 +21,12 @@ class WritingBegan(Mail, frozen=True, kw_only=True):
     """The LLM actor holds a slot and has asked its engine."""
 
 
+class EngineAwaited(Mail, frozen=True, kw_only=True):
+    """The engine that writes is not ready, for this reason; WritingBegan follows once it is."""
+
+    reason: str
+
+
 class PromptAdvanced(Mail, frozen=True, kw_only=True):
     """The share of the prompt that the engine says it has read, 0 to 1; nothing of the persona is written yet."""
 
@@ -141,6 +147,7 @@ class WorkerLeft(Mail, frozen=True, kw_only=True):
 LlmMail = (
     LlmQueued
     | WritingBegan
+    | EngineAwaited
     | PromptAdvanced
     | TextGrew
     | ThoughtGrew

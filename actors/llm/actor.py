@@ -7,7 +7,7 @@ import msgspec
 import structlog
 import trio
 
-from actors.llm.backend import Finished, LlmBackend, LlmRequest, Message, Prefill, TextChunk, ThinkingChunk
+from actors.llm.backend import Finished, LlmBackend, LlmRequest, Message, Prefill, TextChunk, ThinkingChunk, Waiting
 from actors.llm.draft import Draft
 from actors.llm.estimate import LengthHistory, WritingEstimate
 from actors.llm.prompt import ask, ask_again
@@ -15,6 +15,7 @@ from actors.slots import Slots
 from protocol.errors import DeadlineExceeded, LlmFailed, PersonaInvalid
 from protocol.events import LlmFate
 from protocol.mail import (
+    EngineAwaited,
     LlmLeft,
     LlmMail,
     LlmQueued,
@@ -149,6 +150,13 @@ class _Writer:
                         await progress.tell()
                     case ThinkingChunk(text):
                         await self._tell(ThoughtGrew(delta=text))
+                    case Waiting(str(reason)):
+                        await self._tell(EngineAwaited(reason=reason))
+                        continue  # for as long as the writing may take
+                    case Waiting():
+                        await self._tell(WritingBegan())
+                        patience.expect_first()
+                        continue
                     case Prefill(done, total):
                         await progress.tell_prompt(done, total)
                     case Finished(reason, load_s, prompt_s):

@@ -36,6 +36,12 @@ class ThinkingChunk(msgspec.Struct, frozen=True):
     text: str
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """The engine cannot be asked yet, for this reason; None: now it is."""
+
+    reason: str | None
+
+
 class Prefill(msgspec.Struct, frozen=True):
     """How many of the prompt's tokens the server has read."""
 
@@ -54,7 +60,7 @@ class Finished(msgspec.Struct, frozen=True):
     prompt_s: float | None = None
 
 
-Chunk = TextChunk | ThinkingChunk | Prefill | Finished
+Chunk = TextChunk | ThinkingChunk | Waiting | Prefill | Finished
 
 
 class LlmBackend(Protocol):

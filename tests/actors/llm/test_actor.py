@@ -9,13 +9,14 @@ import trio
 import trio.testing
 
 from actors.llm.actor import WritingJob, WritingLimits, run_llm_actor
-from actors.llm.backend import Chunk, Finished, LlmRequest, Prefill, TextChunk, ThinkingChunk
+from actors.llm.backend import Chunk, Finished, LlmRequest, Prefill, TextChunk, ThinkingChunk, Waiting
 from actors.llm.demo import DemoWriter
 from actors.llm.estimate import LengthHistory
 from actors.llm.tale.compose import compose_persona
 from actors.slots import Slots
 from protocol.errors import DeadlineExceeded, HatcheryError, LlmFailed, LlmUnavailable, PersonaInvalid
 from protocol.mail import (
+    EngineAwaited,
     LlmLeft,
     LlmMail,
     LlmQueued,
@@ -215,6 +216,15 @@ async def test_an_invalid_persona_costs_one_repair(autojump_clock: trio.testing.
     fractions = [mail.fraction for mail in room.mail[at:] if isinstance(mail, WritingAdvanced)]
     assert fractions[0] < 0.1
     assert len(room.said(WritingBegan)) == len(room.said(LlmLeft)) == len(room.delivered) == 1
+
+
+async def test_an_engine_that_starts_is_waited_for_longer_than_for_words(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    room = Room(Scripted([Waiting("owl-server is starting"), 300.0, Waiting(None), 100.0, *whole()]))
+    await room.run(limits=WritingLimits(first_byte_s=120.0, gap_s=60.0, whole_s=600.0))
+    assert room.mail[:3] == [WritingBegan(), EngineAwaited(reason="owl-server is starting"), WritingBegan()]
+    assert room.delivered
 
 
 async def test_what_was_still_thinking_is_taken_back_and_the_answer_goes_on(

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from actors.llm import server as module
-from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk
+from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk, Waiting
 from actors.llm.server import LlmServer, ServerLimits, open_llm_server, with_port
 from actors.pty import Rung
 from protocol.errors import LlmUnavailable
@@ -21,6 +21,7 @@ from protocol.restart import RestartPolicy
 
 TOY = Path(__file__).parents[2] / "helpers" / "toy_llm_server.py"
 REQUEST = LlmRequest(messages=(), prompt="An owl")
+HELLO = [TextChunk("Hello"), Finished("stop")]
 SOON = RestartPolicy(intensity=3, period_s=60.0, backoff_s=0.01, backoff_max_s=0.01)
 
 
@@ -36,6 +37,10 @@ async def toy(*options: str, start_s: float = 20.0, restarts: RestartPolicy = SO
 async def collect(server: LlmServer) -> list[Chunk]:
     async with server.open_stream(REQUEST) as stream:
         return [chunk async for chunk in stream]
+
+
+def server_starts(server: LlmServer) -> str:
+    return f"{server.name} is starting"
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -57,13 +62,11 @@ def lives(pid: int) -> bool:
 @pytest.mark.parametrize("options", [(), ("--lists-only",)])
 async def test_it_answers_once_it_is_ready(options: tuple[str, ...]) -> None:
     async with toy(*options) as server:
-        with pytest.raises(LlmUnavailable, match="is starting") as early:
-            await collect(server)
-        assert early.value.retryable
-        assert early.value.retry_after_ms is not None
-        assert 1000 <= early.value.retry_after_ms <= 10_000
-        await server.wait_ready()
-        assert await collect(server) == [TextChunk("Hello"), Finished("stop")]
+        assert server.obstacle is not None
+        assert "is starting" in server.obstacle
+        assert await collect(server) == [Waiting(server_starts(server)), Waiting(None), *HELLO]
+        assert server.obstacle is None
+        assert await collect(server) == HELLO
         await until(lambda: "asked for toy" in server.tail)
         assert "no secrets" in server.tail
         pid = server.pid
@@ -78,13 +81,10 @@ async def test_a_killed_server_is_run_again() -> None:
         assert first is not None
         os.kill(first, signal.SIGKILL)
         await until(lambda: server.pid != first)
-        with pytest.raises(LlmUnavailable, match="is starting") as refused:
-            await collect(server)
-        assert refused.value.retry_after_ms is not None
-        assert refused.value.retry_after_ms < 5000, "it knows by now how long a start takes"
-        await server.wait_ready()
+        assert server.obstacle is not None, "from the crash until it answers again"
+        assert await collect(server) == [Waiting(server_starts(server)), Waiting(None), *HELLO]
+        assert server.obstacle is None
         assert server.pid != first
-        assert (await collect(server))[-1] == Finished("stop")
 
 
 async def test_one_that_keeps_ending_is_given_up() -> None:
@@ -94,6 +94,7 @@ async def test_one_that_keeps_ending_is_given_up() -> None:
         with pytest.raises(LlmUnavailable, match=r"correct llm\.engine") as late:
             await collect(server)
         assert not late.value.retryable
+        assert server.obstacle == late.value.message
         assert "the model is broken" in server.tail
         assert server.pid is None
 
