@@ -75,7 +75,7 @@ class LlmServer:
         self._window = RestartWindow(limits.restarts, random)
         self._backend: LlmBackend | None = None
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
-        self._changed = trio.Condition()
+        self.changed = trio.lowlevel.ParkingLot()  # unparked whenever there is something new to know of it
         self._given_up = False
 
     @property
@@ -110,12 +110,11 @@ class LlmServer:
 
     async def wait_ready(self) -> LlmBackend:
         """Return the backend to ask when it answers. Raises LlmUnavailable when it is not started any more."""
-        async with self._changed:
-            while self._backend is None:
-                if self._given_up:
-                    raise LlmUnavailable(str(self.obstacle), retryable=False)
-                await self._changed.wait()
-            return self._backend
+        while self._backend is None:
+            if self._given_up:
+                raise LlmUnavailable(str(self.obstacle), retryable=False)
+            await self.changed.park()
+        return self._backend
 
     @property
     def obstacle(self) -> str | None:
@@ -134,7 +133,7 @@ class LlmServer:
             log.error("llm_server_ended", server=self.name, reason=reason, restart_in_s=delay_s, output=self.tail)
             if delay_s is None:
                 self._given_up = True
-                await self._announce(None)
+                self.changed.unpark_all()
                 return
             await trio.sleep(delay_s)
 
@@ -146,6 +145,7 @@ class LlmServer:
         try:
             async with open_pty(spec, ladder=LADDER, keeper=self._keeper) as child:
                 self.pid = child.pid
+                self.changed.unpark_all()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_start, child, address)
                     await self._drain(child)
@@ -156,12 +156,14 @@ class LlmServer:
             return error.message
         finally:
             self.pid = self._backend = None
+            self.changed.unpark_all()
 
     async def _drain(self, child: PtyChild) -> None:
         """Read all that it prints: a full terminal would stop it."""
         reader = TerminalReader()
         while data := await child.receive():
             self._lines += [segment.text for segment in reader.feed(data) if segment.ended == "line"]
+            self.changed.unpark_all()
 
     async def _watch_start(self, child: PtyChild, url: str) -> None:
         began = trio.current_time()
@@ -170,15 +172,11 @@ class LlmServer:
             model = self._model or await resolve_model(url) or MLX_DEFAULT_MODEL
             took_s = trio.current_time() - began
             log.info("llm_server_ready", server=self.name, url=url, model=model, seconds=round(took_s, 1))
-            await self._announce(self._make(url, model))
+            self._backend = self._make(url, model)
+            self.changed.unpark_all()
             return
         log.error("llm_server_not_ready", server=self.name, within_s=self._limits.start_s)
         await child.stop(LADDER)
-
-    async def _announce(self, backend: LlmBackend | None) -> None:
-        async with self._changed:
-            self._backend = backend
-            self._changed.notify_all()
 
 
 @asynccontextmanager

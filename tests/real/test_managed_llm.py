@@ -69,19 +69,12 @@ async def kill_in_mid_answer(server: LlmServer) -> int:
     return pid
 
 
-async def until_it_is_gone(server: LlmServer) -> None:
-    with trio.fail_after(10):
-        while True:  # it is another process that dies
-            if server.obstacle is not None:
-                return
-            await trio.sleep(0.01)
-
-
 async def test_a_persona_is_written_again_after_the_server_was_killed(model: Path) -> None:
     async with managed(model) as server:
         await server.wait_ready()
         killed = await kill_in_mid_answer(server)
-        await until_it_is_gone(server)
+        while server.obstacle is None:
+            await server.changed.park()
         mail = await write(server)
         last = server.pid
     assert last != killed

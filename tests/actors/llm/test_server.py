@@ -43,10 +43,17 @@ def server_starts(server: LlmServer) -> str:
     return f"{server.name} is starting"
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(server: LlmServer, holds: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not holds():
+            await server.changed.park()
+
+
+async def until_dead(pid: int) -> None:
+    """Looked at again and again: it is nobody's child here."""
     with trio.fail_after(10):
         while True:
-            if holds():
+            if not lives(pid) or _is_zombie(pid):
                 return
             await trio.sleep(0.01)
 
@@ -67,7 +74,7 @@ async def test_it_answers_once_it_is_ready(options: tuple[str, ...]) -> None:
         assert await collect(server) == [Waiting(server_starts(server)), Waiting(None), *HELLO]
         assert server.obstacle is None
         assert await collect(server) == HELLO
-        await until(lambda: "asked for toy" in server.tail)
+        await until(server, lambda: "asked for toy" in server.tail)
         assert "no secrets" in server.tail
         pid = server.pid
     assert pid is not None
@@ -80,8 +87,7 @@ async def test_a_killed_server_is_run_again() -> None:
         first = server.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        await until(lambda: server.pid != first)
-        assert server.obstacle is not None, "from the crash until it answers again"
+        await until(server, lambda: server.obstacle is not None)
         assert await collect(server) == [Waiting(server_starts(server)), Waiting(None), *HELLO]
         assert server.obstacle is None
         assert server.pid != first
@@ -107,8 +113,8 @@ async def test_a_missing_command_is_given_up() -> None:
 
 
 async def test_one_that_never_listens_is_stopped_and_run_again() -> None:
-    async with toy("--mute", start_s=0.5, restarts=RestartPolicy(intensity=1, backoff_s=0.01)) as server:
-        await until(lambda: server.pid is not None)
+    async with toy("--mute", start_s=0.2, restarts=RestartPolicy(intensity=1, backoff_s=0.01)) as server:
+        await until(server, lambda: server.pid is not None)
         first = server.pid
         with pytest.raises(LlmUnavailable, match="keeps ending"):
             await server.wait_ready()
@@ -133,7 +139,7 @@ async def test_the_stubborn_and_the_leftovers_are_gone_when_the_block_ends(monke
         assert lives(child)
     assert pid is not None
     assert not lives(pid)
-    await until(lambda: not lives(child) or _is_zombie(child))
+    await until_dead(child)
 
 
 def _is_zombie(pid: int) -> bool:
@@ -171,14 +177,14 @@ trio.run(main)
         with trio.move_on_after(5, shield=True):
             gateway.kill()
             await gateway.wait()
-    await until(lambda: not lives(pid) or _is_zombie(pid))
+    await until_dead(pid)
 
 
 async def test_cancelled_while_it_starts_nothing_is_left() -> None:
     pid: int | None = None
     with trio.CancelScope() as scope:
         async with toy("--mute") as server:
-            await until(lambda: server.pid is not None)
+            await until(server, lambda: server.pid is not None)
             pid = server.pid
             scope.cancel()
             await trio.sleep_forever()
