@@ -16,6 +16,7 @@ import msgspec
 
 from protocol.card import MAX_CARD, Making, to_card, to_card_v2
 from protocol.errors import BadMessage, Invalid, TooLarge
+from protocol.maker import Maker
 from protocol.persona import Persona
 
 MAX_PNG: Final = 64 * 1024 * 1024  # bytes
@@ -78,13 +79,14 @@ def _decoded(text: memoryview) -> bytes:
 
 def _note(making: Making) -> bytes:
     """JSON in ASCII, since tEXt holds Latin-1 only."""
+    painter = making.painter or Maker(engine=making.engines.image)
     return json.dumps(
         {
-            "model": making.model,
+            "model": painter.model,
             "seed": making.seed,
             "steps": making.steps,
-            "engine": making.engines.image,
-            "version": making.version,
+            "engine": painter.engine,
+            "version": painter.version,
         }
     ).encode("ascii")
 

@@ -92,6 +92,8 @@ class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The bearer token for the server."""
     max_tokens: Count = 4096
     """The longest answer to ask for, in tokens."""
+    think: Literal["auto", "on", "off"] = "auto"
+    """Whether a model that can reason first is to; `auto` leaves it to the server. It costs tokens and time."""
     slots: Count = 2
     """Personas that are written at a time."""
     first_byte_s: Positive = 120.0

@@ -3,8 +3,10 @@
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -13,16 +15,20 @@ import msgspec
 import trio
 from rich.console import Console
 
+from actors.cards import card_png
 from gateway.client import Client, open_client
 from gateway.config import Config
 from gateway.display import Display, JsonLines, LiveDisplay, PlainLines, harmless
 from gateway.serve import Gateway, open_gateway
+from protocol.card import Making, to_card
 from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Start
 from protocol.events import Accepted, Artifact, End, Engines, Error, PersonaReady, ServerMessage, Snapshot, State
+from protocol.maker import Maker
 from protocol.persona import Persona
 
 EXIT: Final = {"done": 0, "failed": 1, "cancelled": 130}
 REFUSED: Final = 2
+AVATAR: Final = "avatar.png"
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +46,10 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     persona: Persona
     prompt: str
     seed: int
+    steps: int | None
     engines: Engines
+    writer: Maker | None
+    painter: Maker | None
     avatar: str
     avatar_sha256: str
 
@@ -66,13 +75,16 @@ async def hatch_one(config: Config, order: Order) -> int:
                 persona=run.persona,
                 prompt=order.prompt,
                 seed=seed,
+                steps=run.artifact.steps,
                 engines=run.end.receipt.engines,
-                avatar="avatar.png",
+                writer=run.writer,
+                painter=run.artifact.painter,
+                avatar=AVATAR,
                 avatar_sha256=run.artifact.sha256,
             )
             folder = order.out or _free_folder(run.persona.name)
-            _save(agent, await client.fetch(run.artifact.url), folder)
-            display.say(f"{run.persona.name} has hatched: {folder / 'agent.json'}, {folder / 'avatar.png'}")
+            files = _save(agent, await client.fetch(run.artifact.url), folder)
+            display.say(f"{run.persona.name} has hatched: {folder}/ holds {', '.join(files)}")
         return EXIT[run.end.outcome]
 
 
@@ -105,6 +117,7 @@ class _Run:
         self.end: End | None = None  # stays None if it was left early, or refused
         self.error: Error | None = None
         self.persona: Persona | None = None
+        self.writer: Maker | None = None
         self.artifact: Artifact | None = None
         self.last_state = "queued"
 
@@ -126,8 +139,8 @@ class _Run:
             case Error():
                 self.error = message
                 self._over.cancel()
-            case PersonaReady(persona=persona):
-                self.persona = persona
+            case PersonaReady(persona=persona, writer=writer):
+                self.persona, self.writer = persona, writer
             case Artifact():
                 self.artifact = message
             case State(state=state) if state != "cancelling":
@@ -143,6 +156,7 @@ class _Run:
         if snapshot.artifacts:
             self.artifact = snapshot.artifacts[-1]
             self.persona = msgspec.convert(snapshot.persona, Persona)
+            self.writer = snapshot.writer or None
         if isinstance(snapshot.end, End):
             self._finish(snapshot.end)
         elif snapshot.state != "cancelling":
@@ -176,10 +190,32 @@ def _free_folder(name: str) -> Path:
     return next(folder for folder in folders if not folder.exists())
 
 
-def _save(agent: Agent, picture: bytes, folder: Path) -> None:
+def _save(agent: Agent, picture: bytes, folder: Path) -> list[str]:
+    """Write the agent's files; returns their names."""
+    making = Making(
+        prompt=agent.prompt,
+        seed=agent.seed,
+        steps=agent.steps,
+        engines=agent.engines,
+        version=version("hatchery"),
+        created_at_ms=int(time.time() * 1000),
+        writer=agent.writer,
+        painter=agent.painter,
+    )
+    files = {
+        "agent.json": _pretty(msgspec.json.encode(agent)),
+        AVATAR: picture,
+        "card.json": _pretty(to_card(agent.persona, making)),
+        "card.png": card_png(picture, agent.persona, making),
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "avatar.png").write_bytes(picture)
-    (folder / "agent.json").write_bytes(msgspec.json.format(msgspec.json.encode(agent), indent=2) + b"\n")
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return list(files)
+
+
+def _pretty(json: bytes) -> bytes:
+    return msgspec.json.format(json, indent=2) + b"\n"
 
 
 def _epitaph(end: End, last_state: str) -> str:

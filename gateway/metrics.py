@@ -18,7 +18,7 @@ from actors.hatch import Workshop
 from gateway.live.hub import Hub
 from gateway.live.ticker import Ticker
 from protocol.commands import StateName
-from protocol.events import End, Progress, State
+from protocol.events import End, Progress, Stage, State
 from protocol.journal import Entry, EpochBegun
 from protocol.lifecycle import TERMINAL
 from protocol.outbox import Drop
@@ -29,6 +29,7 @@ LOOP_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 STEP_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 CANCEL_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
 ETA_BUCKETS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+DRAWING: Final[frozenset[Stage]] = frozenset({"downloading", "loading", "encoding", "steps", "decoding", "saving"})
 RUNNING: Final = tuple(state for state in get_args(StateName) if state not in TERMINAL)
 CODES: Final = frozenset({1000, 1001, 1002, 1003, 1006, 1007, 1009, 1011, 1012, 1013})  # clients may say any other
 OWN_CODES: Final = frozenset({4000, 4001, 4003, *range(4500, 4506)})
@@ -40,14 +41,17 @@ _Values = dict[tuple[str, ...], float]  # by label values
 class _Course:
     """What is remembered of a running hatch; times are seconds of trio's clock."""
 
-    __slots__ = ("attempt", "eta_until", "since", "state", "step", "told_at")
+    __slots__ = ("attempt", "ends_p50", "ends_p90", "since", "state", "step", "told_at")
 
     def __init__(self, view: SessionView, now: float) -> None:
         self.state = view.state
         self.since = now
         self.attempt = view.attempt
         self.step = 0
-        self.told_at = self.eta_until = math.nan  # of the first estimate of the steps
+        self.forget_eta()
+
+    def forget_eta(self) -> None:
+        self.told_at = self.ends_p50 = self.ends_p90 = math.nan  # of the first estimate of the drawing
 
 
 class Metrics:
@@ -75,6 +79,8 @@ class Metrics:
         self._eta_errors = self._histogram(
             "eta_error_ratio", "How far the first estimate of a drawing was off, as a share of the truth", ETA_BUCKETS
         )
+        self._etas = self._counter("etas", "Drawings whose first estimate could be compared with the truth")
+        self._late = self._counter("etas_exceeded", "Those of them that took longer than its p90")
         self._lag = self._histogram("loop_lag_seconds", "How late the event loop is, once a second", LOOP_BUCKETS)
 
     def hear(self, view: SessionView, entries: Sequence[Entry]) -> None:
@@ -126,20 +132,20 @@ class Metrics:
         course.state, course.since = entry.state, trio.current_time()
 
     def _on_progress(self, course: _Course, entry: Progress) -> None:
+        if entry.eta_s is not None and entry.stage in DRAWING and math.isnan(course.told_at):
+            course.told_at = trio.current_time()
+            course.ends_p50, course.ends_p90 = (course.told_at + seconds for seconds in entry.eta_s)
         if entry.stage != "steps" or entry.step is None or entry.step <= course.step:
             return
         course.step = entry.step
         if entry.step_s is not None:
             self._steps.observe(entry.step_s)
-        if entry.eta_s is not None and math.isnan(course.told_at):
-            course.told_at = trio.current_time()
-            course.eta_until = course.told_at + entry.eta_s[0]
 
     def _on_epoch(self, course: _Course, entry: EpochBegun) -> None:
         if entry.attempt > course.attempt:
             self._restarts.labels("mflux" if entry.keeps_persona else "llm").inc()
         course.attempt, course.step = entry.attempt, 0
-        course.told_at = course.eta_until = math.nan
+        course.forget_eta()
         course.state, course.since = entry.state, trio.current_time()
 
     def _on_end(self, course: _Course, entry: End) -> None:
@@ -149,7 +155,10 @@ class Metrics:
         if entry.outcome == "cancelled" and entry.receipt.cancel_latency_ms is not None:
             self._cancels.observe(entry.receipt.cancel_latency_ms / 1000)
         if entry.outcome == "done" and now > course.told_at:
-            self._eta_errors.observe(abs(course.eta_until - now) / (now - course.told_at))
+            self._eta_errors.observe(abs(course.ends_p50 - now) / (now - course.told_at))
+            self._etas.inc()
+            if now > course.ends_p90:
+                self._late.inc()
 
     def _counter(self, name: str, what: str, *labels: str) -> prometheus_client.Counter:
         return prometheus_client.Counter(f"hatchery_{name}", what, labels, registry=self.registry)

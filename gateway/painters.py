@@ -22,8 +22,10 @@ from actors.mflux.previews import PreviewLimits, PreviewSettings
 from actors.mflux.prewarm import may_prewarm, model_bytes
 from actors.mflux.sim import SimImage, SimImageEngine
 from actors.mflux.warm.engine import WarmSettings, open_warm_engine
+from actors.mflux.warm.models import command_model
 from actors.mflux.warm.program import WarmProgram, warm_program
 from actors.pty import Keeper
+from actors.versions import version_beside
 from gateway.config import Config, ConfigError, ImageConfig
 from gateway.doctor.checks.machine import read_memory
 from protocol.stall import StallLimits
@@ -156,4 +158,7 @@ def program_of(engine: str, environ: Mapping[str, str]) -> Program:
     path = find_command(command, environ)
     if path is None:
         raise ConfigError(f"image.engine: there is no command {command!r}; auto, demo and sim need none")
-    return Program(name=Path(command).name, argv=(path, *arguments))
+    name = Path(command).name
+    version = version_beside(path, "mflux") if name.startswith("mflux-") else None
+    argv = (path, *arguments)
+    return Program(name=name, argv=argv, model=command_model(argv), version=version)

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from random import Random, SystemRandom
 
@@ -14,7 +15,9 @@ from actors.artifacts import ArtifactStore
 from actors.eventlog import Publish
 from actors.hatch import HatchLimits, Workshop
 from actors.llm.actor import WritingLimits
+from actors.llm.backend import LlmBackend
 from actors.llm.estimate import LengthHistory
+from actors.llm.server import LlmServer
 from actors.slots import Slots
 from actors.store.store import Store
 from gateway.access.auth import user_of
@@ -53,6 +56,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     streams: EventStreams
     healthy: Callable[[], bool]
+    obstacle: Callable[[], str | None]  # why nobody can write a persona now
     store: Store | None  # if sessions are kept on disk
 
 
@@ -87,7 +91,7 @@ async def open_services(
         workshop = Workshop(
             llm=writer,
             llm_slots=Slots(config.llm.slots),
-            lengths=LengthHistory(),
+            lengths=await _known_lengths(log.store, writer),
             image=painter,
             render_slots=Slots(config.image.slots),
             eventlog=log.eventlog,
@@ -128,10 +132,19 @@ async def open_services(
             metrics=metrics,
             streams=streams,
             healthy=log.healthy,
+            obstacle=lambda: writer.obstacle if isinstance(writer, LlmServer) else None,
             store=log.store,
         )
         await sessions.stop()
         engine_room.cancel_scope.cancel()
+
+
+async def _known_lengths(store: Store | None, writer: LlmBackend) -> LengthHistory:
+    """How long this writer's personas were before; they are kept with the sessions."""
+    if store is None:
+        return LengthHistory()
+    name = " ".join(filter(None, (writer.maker.engine, writer.maker.model)))
+    return LengthHistory(await store.lengths.recent(name), partial(store.lengths.note, name))
 
 
 def _heard_by(*listeners: Publish) -> Publish:

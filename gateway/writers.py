@@ -11,6 +11,7 @@ from actors.llm.backend import LlmBackend
 from actors.llm.demo import DemoWriter
 from actors.llm.detect import LOCAL_PORTS, detect_llm, resolve_model
 from actors.llm.dialect import ALLOWED, LlmAddress, LlmCommand, parse_llm
+from actors.llm.maker import UNKNOWN_MODEL
 from actors.llm.ollama import OllamaBackend
 from actors.llm.openai import OpenAiBackend
 from actors.llm.server import open_llm_server
@@ -20,8 +21,6 @@ from actors.pty import Keeper
 from gateway.config import Config, ConfigError, LlmConfig
 
 log = structlog.get_logger(__name__)
-
-UNKNOWN_MODEL = "default"  # for a server that lists none, and takes any name
 
 
 @asynccontextmanager
@@ -84,15 +83,19 @@ def _made(address: LlmAddress, model: str, llm: LlmConfig) -> LlmBackend:
             case "openai":
                 return _openai(llm)(address.url, model)
             case "ollama":
-                return OllamaBackend(address.url, model, llm.api_key, max_tokens=llm.max_tokens)
+                return OllamaBackend(address.url, model, llm.api_key, think=_thinks(llm), max_tokens=llm.max_tokens)
             case "anthropic":
-                return AnthropicBackend(address.url, model, llm.api_key, max_tokens=llm.max_tokens)
+                return AnthropicBackend(address.url, model, llm.api_key, think=_thinks(llm), max_tokens=llm.max_tokens)
     except ValueError as error:
         raise ConfigError(f"llm: {error}") from error
 
 
 def _openai(llm: LlmConfig) -> partial[OpenAiBackend]:
-    return partial(OpenAiBackend, api_key=llm.api_key, max_tokens=llm.max_tokens)
+    return partial(OpenAiBackend, api_key=llm.api_key, think=_thinks(llm), max_tokens=llm.max_tokens)
+
+
+def _thinks(llm: LlmConfig) -> bool | None:
+    return None if llm.think == "auto" else llm.think == "on"
 
 
 def _found(argv: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:

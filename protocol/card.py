@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from protocol.errors import BadMessage, Invalid, PersonaInvalid, TooLarge
 from protocol.events import Engines
+from protocol.maker import Maker
 from protocol.persona import (
     AvatarPrompt,
     Palette,
@@ -40,15 +41,19 @@ Whole = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
 class Making(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent was made from and with. `model` is None and `steps` 0 where only the engine knew."""
+    """What an agent was made from, by whom, and with what, as far as that is known; `version` is Hatchery's.
+
+    Cards from before `writer` and `painter` were kept say 0 steps where they mean that they do not know.
+    """
 
     prompt: str
-    seed: Whole
-    model: str | None
-    steps: Whole
+    seed: Whole | None
+    steps: Whole | None
     engines: Engines
     version: str
     created_at_ms: Whole
+    writer: Maker | None = None
+    painter: Maker | None = None
 
 
 class HatcheryPart(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from protocol.commands import Id, StateName
+from protocol.maker import Maker
 from protocol.persona import Persona
 
 Outcome = Literal["done", "failed", "cancelled"]
@@ -157,15 +158,19 @@ class State(Event, frozen=True, kw_only=True):
 
 
 class PersonaReady(Event, frozen=True, kw_only=True, tag="persona"):
-    """The complete, validated persona; it supersedes all text of its epoch."""
+    """The complete, validated persona; it supersedes all text of its epoch. `writer` is missing if it was given."""
 
     session: str
     seq: int
     persona: Persona
+    writer: Maker | None = None
 
 
 class Artifact(Event, frozen=True, kw_only=True):
-    """A finished file; `url` answers already when this is said. Sides are pixels."""
+    """A finished file; `url` answers already when this is said. Sides are pixels.
+
+    `seed` and `steps` are what its `painter` was asked for.
+    """
 
     session: str
     seq: int
@@ -176,6 +181,9 @@ class Artifact(Event, frozen=True, kw_only=True):
     mime: str
     width: int
     height: int
+    painter: Maker | None = None
+    seed: int | None = None
+    steps: int | None = None
 
 
 class End(Event, frozen=True, kw_only=True):
@@ -243,6 +251,7 @@ class Snapshot(Event, frozen=True, kw_only=True, omit_defaults=False):
     prompt: str
     persona: dict[str, Any]
     artifacts: list[Artifact]
+    writer: Maker | msgspec.UnsetType = msgspec.UNSET
     id: Id | msgspec.UnsetType = msgspec.UNSET
     progress: Progress | msgspec.UnsetType = msgspec.UNSET
     preview: Preview | msgspec.UnsetType = msgspec.UNSET

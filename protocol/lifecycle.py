@@ -122,6 +122,8 @@ class Lifecycle:
             case mail.WritingBegan():
                 message = "The writer reads the prompt"
                 return [*self._enter("writing", now), *_said(reach("persona", "indeterminate", message))]
+            case mail.EngineAwaited(reason=reason):
+                return _said(reach("persona", "indeterminate", reason))
             case mail.PromptAdvanced(fraction=fraction):
                 return _said(reach("persona", "measured", f"The writer reads the prompt, {fraction:.0%}"))
             case mail.TextGrew(path=path, delta=delta):
@@ -132,9 +134,9 @@ class Lifecycle:
                 return [Thinking(session=self.session, delta=delta)]
             case mail.WritingAdvanced(fraction=fraction, basis=basis, eta_s=eta_s):
                 return _said(reach("persona", basis, "Writing the persona", fraction, eta_s=eta_s))
-            case mail.PersonaWritten(persona=persona):
+            case mail.PersonaWritten(persona=persona, writer=writer):
                 self.persona = persona
-                ready = PersonaReady(session=self.session, seq=self._next_seq(), persona=persona)
+                ready = PersonaReady(session=self.session, seq=self._next_seq(), persona=persona, writer=writer)
                 return [ready, *_said(self._progress.persona_complete()), *self._enter("waiting", now)]
             case mail.PersonaRejected(reason=reason):
                 return [*self._begin_epoch("writing", now), *_said(reach("persona", "indeterminate", reason))]
@@ -180,6 +182,9 @@ class Lifecycle:
             mime=picture.mime,
             width=picture.width,
             height=picture.height,
+            painter=picture.painter,
+            seed=picture.seed,
+            steps=picture.steps,
         )
 
     # --- what the supervisor and people decide

@@ -3,6 +3,7 @@
 import msgspec
 
 from protocol.events import Basis, LlmFate, Stage, WorkerFate
+from protocol.maker import Maker
 from protocol.persona import Persona
 
 
@@ -18,6 +19,12 @@ class LlmQueued(Mail, frozen=True, kw_only=True):
 
 class WritingBegan(Mail, frozen=True, kw_only=True):
     """The LLM actor holds a slot and has asked its engine."""
+
+
+class EngineAwaited(Mail, frozen=True, kw_only=True):
+    """The engine that writes is not ready, for this reason; WritingBegan follows once it is."""
+
+    reason: str
 
 
 class PromptAdvanced(Mail, frozen=True, kw_only=True):
@@ -51,10 +58,11 @@ class PersonaWritten(Mail, frozen=True, kw_only=True):
     """The persona is complete and valid: the last word of the LLM actor, and the mflux actor's job."""
 
     persona: Persona
+    writer: Maker | None = None
 
 
 class PersonaRejected(Mail, frozen=True, kw_only=True):
-    """What was written is not a valid persona and is taken back; the model is asked to repair it."""
+    """What was written is taken back: the model is asked to repair it, or was still thinking and goes on."""
 
     reason: str
 
@@ -114,13 +122,19 @@ class PreviewTaken(Mail, frozen=True, kw_only=True):
 
 
 class PictureStored(Mail, frozen=True, kw_only=True):
-    """The finished picture decodes, has the right size and lies in the artifact store under its SHA-256."""
+    """The finished picture decodes, has the right size and lies in the artifact store under its SHA-256.
+
+    `painter` was asked for it with this seed and so many steps.
+    """
 
     sha256: str
     bytes: int
     mime: str
     width: int
     height: int
+    painter: Maker | None = None
+    seed: int | None = None
+    steps: int | None = None
 
 
 class WorkerLeft(Mail, frozen=True, kw_only=True):
@@ -133,6 +147,7 @@ class WorkerLeft(Mail, frozen=True, kw_only=True):
 LlmMail = (
     LlmQueued
     | WritingBegan
+    | EngineAwaited
     | PromptAdvanced
     | TextGrew
     | ThoughtGrew

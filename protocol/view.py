@@ -8,6 +8,7 @@ import msgspec
 from protocol.commands import Cursor, Id, StateName
 from protocol.events import Artifact, End, PersonaReady, Preview, Progress, SessionItem, Snapshot, State, Text
 from protocol.journal import Entry, EpochBegun, SessionRecord
+from protocol.maker import Maker
 from protocol.persona import extend
 
 Sign = Callable[[Artifact], Artifact]  # gives an artifact a fresh URL
@@ -18,6 +19,7 @@ class SessionView:
 
     __slots__ = (
         "artifacts", "attempt", "end", "epoch", "offset", "persona", "preview", "progress", "record", "seq", "state",
+        "writer",
     )  # fmt: skip
 
     def __init__(self, record: SessionRecord) -> None:
@@ -28,6 +30,7 @@ class SessionView:
         self.attempt = 1
         self.state: StateName = "queued" if record.hatch.persona is None else "waiting"
         self.persona: dict[str, Any] = {}
+        self.writer: Maker | None = None
         self.progress: Progress | None = None
         self.preview: Preview | None = None
         self.artifacts: list[Artifact] = []
@@ -51,7 +54,7 @@ class SessionView:
             case State():
                 self.seq, self.state = entry.seq, entry.state
             case PersonaReady():
-                self.seq, self.persona = entry.seq, msgspec.to_builtins(entry.persona)
+                self.seq, self.persona, self.writer = entry.seq, msgspec.to_builtins(entry.persona), entry.writer
             case Artifact():
                 self.seq = entry.seq
                 self.artifacts.append(entry)
@@ -67,7 +70,7 @@ class SessionView:
         self.offset = 0
         self.progress = self.preview = None
         if not entry.keeps_persona:
-            self.persona = {}
+            self.persona, self.writer = {}, None
 
     def is_current(self, cursor: Cursor) -> bool:
         """Whether a client at `cursor` has missed nothing."""
@@ -88,6 +91,7 @@ class SessionView:
             progress=self.progress or msgspec.UNSET,
             preview=(self.preview if previews else None) or msgspec.UNSET,
             artifacts=[sign(artifact) for artifact in self.artifacts],
+            writer=self.writer or msgspec.UNSET,
             end=self.end or msgspec.UNSET,
         )
 

@@ -7,7 +7,7 @@ import msgspec
 import structlog
 import trio
 
-from actors.llm.backend import Finished, LlmBackend, LlmRequest, Message, Prefill, TextChunk, ThinkingChunk
+from actors.llm.backend import Finished, LlmBackend, LlmRequest, Message, Prefill, TextChunk, ThinkingChunk, Waiting
 from actors.llm.draft import Draft
 from actors.llm.estimate import LengthHistory, WritingEstimate
 from actors.llm.prompt import ask, ask_again
@@ -15,6 +15,7 @@ from actors.slots import Slots
 from protocol.errors import DeadlineExceeded, LlmFailed, PersonaInvalid
 from protocol.events import LlmFate
 from protocol.mail import (
+    EngineAwaited,
     LlmLeft,
     LlmMail,
     LlmQueued,
@@ -77,7 +78,7 @@ async def run_llm_actor(
         async with slots.hold(job.owner, queued):
             try:
                 await tell(WritingBegan())
-                written = PersonaWritten(persona=await writer.write())
+                written = PersonaWritten(persona=await writer.write(), writer=backend.maker)
                 await tell(written)
                 deliver(written)
             finally:
@@ -141,11 +142,21 @@ class _Writer:
                     case TextChunk(text):
                         for grown in draft.feed(text):
                             await self._tell(grown)
-                            if isinstance(grown, TextGrew):
-                                progress.grew(grown)
+                            match grown:
+                                case TextGrew():
+                                    progress.grew(grown)
+                                case PersonaRejected():
+                                    progress = _Progress(self._tell, self._lengths)
                         await progress.tell()
                     case ThinkingChunk(text):
                         await self._tell(ThoughtGrew(delta=text))
+                    case Waiting(str(reason)):
+                        await self._tell(EngineAwaited(reason=reason))
+                        continue  # for as long as the writing may take
+                    case Waiting():
+                        await self._tell(WritingBegan())
+                        patience.expect_first()
+                        continue
                     case Prefill(done, total):
                         await progress.tell_prompt(done, total)
                     case Finished(reason, load_s, prompt_s):

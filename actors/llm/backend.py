@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from protocol.maker import Maker
+
 
 class Message(msgspec.Struct, frozen=True):
     """One turn of a chat."""
@@ -34,6 +36,12 @@ class ThinkingChunk(msgspec.Struct, frozen=True):
     text: str
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """The engine cannot be asked yet, for this reason; None: now it is."""
+
+    reason: str | None
+
+
 class Prefill(msgspec.Struct, frozen=True):
     """How many of the prompt's tokens the server has read."""
 
@@ -52,13 +60,17 @@ class Finished(msgspec.Struct, frozen=True):
     prompt_s: float | None = None
 
 
-Chunk = TextChunk | ThinkingChunk | Prefill | Finished
+Chunk = TextChunk | ThinkingChunk | Waiting | Prefill | Finished
 
 
 class LlmBackend(Protocol):
     """Writes one answer at a time; leaving the context closes the connection, whatever happened inside."""
 
     name: str
+
+    @property
+    def maker(self) -> Maker:
+        """Who writes, as it may be told to others."""
 
     def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         """The answer as it is written.

@@ -11,6 +11,8 @@ import trio
 
 from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk
 from actors.llm.tale.compose import compose_persona
+from actors.versions import own_version
+from protocol.maker import Maker
 
 TOTAL_S: Final = 3.0
 _PIECE: Final = re.compile(r"\s*\w{1,6}|.", re.DOTALL)  # about the size of a model's tokens
@@ -22,6 +24,7 @@ class DemoWriter:
     name = "demo"
 
     def __init__(self, total_s: float = TOTAL_S) -> None:
+        self.maker = Maker(engine=self.name, version=own_version())
         self._total_s = total_s
 
     def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:

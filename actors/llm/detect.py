@@ -7,6 +7,7 @@ import trio
 
 from actors.llm.dialect import Dialect
 from actors.llm.endpoint import Endpoint
+from actors.llm.maker import MLX_DEFAULT_MODEL
 from actors.llm.ollama import OLLAMA
 from protocol.errors import LlmUnavailable
 
@@ -14,8 +15,6 @@ LOCAL_PORTS: Final = (11434, 1234, 8080, 8000)
 """Where Ollama, LM Studio, mlx_lm.server or llama-server, and vLLM listen by default, in order of preference."""
 PROBE_TIMEOUT_S: Final = 0.5
 RESOLVE_TIMEOUT_S: Final = 5.0
-MLX_DEFAULT_MODEL: Final = "default_model"
-"""What mlx_lm.server calls the model it was started with; what it lists is whatever lies in the download cache."""
 _MLX_SERVER_HEADER = "BaseHTTP/"
 
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import jiter
 
-from actors.llm.unwrap import Unwrapper
+from actors.llm.unwrap import PromptedThinking, Unwrapper
 from protocol.errors import PersonaInvalid
-from protocol.mail import TextGrew, ThoughtGrew
+from protocol.mail import PersonaRejected, TextGrew, ThoughtGrew
 from protocol.persona import LIST_FIELDS, STRING_FIELDS, Persona, persona_schema, persona_strings, validate_persona
 
 MAX_CHARS: Final = 65_536  # of raw output: ten times the largest sensible persona, reasoning included
@@ -20,11 +20,13 @@ _COLOUR_SO_FAR: Final = re.compile(r"#[0-9a-fA-F]{0,6}")
 class Draft:
     """One answer of a model, fed in pieces that may be cut anywhere.
 
-    What `feed` shows is never taken back within one draft: the persona that `finish` returns equals the concatenated
-    deltas. Whatever would break that, or can no longer become valid, raises PersonaInvalid as soon as it is known.
+    What `feed` shows is never taken back within one draft, unless it turns out that the model was still thinking, which
+    PersonaRejected says: the persona that `finish` returns equals the concatenated deltas since. Whatever would break
+    that, or can no longer become valid, raises PersonaInvalid as soon as it is known.
     """
 
     def __init__(self) -> None:
+        self._prompted = PromptedThinking()
         self._unwrapper = Unwrapper()
         self._fed = 0
         self._json = bytearray()
@@ -35,7 +37,7 @@ class Draft:
         """The object's text so far."""
         return self._json.decode()
 
-    def feed(self, text: str) -> list[TextGrew | ThoughtGrew]:
+    def feed(self, text: str) -> list[TextGrew | ThoughtGrew | PersonaRejected]:
         """What the piece makes visible, in the order in which it was written. Raises PersonaInvalid."""
         self._fed += len(text)
         if self._fed > MAX_CHARS:
@@ -44,12 +46,25 @@ class Draft:
             text.encode()
         except UnicodeEncodeError as error:
             raise PersonaInvalid("the answer holds half a surrogate pair") from error
+        grown: list[TextGrew | ThoughtGrew | PersonaRejected] = []
+        thought_so_far, text = self._prompted.feed(text)
+        if thought_so_far is not None:
+            grown += self._begin_anew(thought_so_far)
         thought, json = self._unwrapper.feed(text)
-        grown: list[TextGrew | ThoughtGrew] = [ThoughtGrew(delta=thought)] if thought else []
+        if thought:
+            grown.append(ThoughtGrew(delta=thought))
         if json:
             self._json += json.encode()
             grown += self._grow()
         return grown
+
+    def _begin_anew(self, thought: str) -> list[ThoughtGrew | PersonaRejected]:
+        """All before was thinking, whatever it looked like."""
+        taken_back = [PersonaRejected(reason="The model was still thinking")] if self._shown else []
+        self._unwrapper = Unwrapper()
+        self._json.clear()
+        self._shown.clear()
+        return [*taken_back, *([ThoughtGrew(delta=thought)] if thought else [])]
 
     def finish(self) -> Persona:
         """The complete persona. Raises PersonaInvalid, naming field and bound where there is one."""

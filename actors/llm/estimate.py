@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -38,18 +38,32 @@ _OVERRUN: Final = 0.25  # of the spread: what a field that is longer than usual 
 
 
 class LengthHistory:
-    """How long the fields of one model's latest personas were."""
+    """How long the fields of one model's latest personas were.
 
-    def __init__(self) -> None:
+    `past` are the lengths by field of earlier ones, oldest first; `keep` is told those of each new one.
+    """
+
+    def __init__(
+        self, past: Iterable[Mapping[str, int]] = (), keep: Callable[[Mapping[str, int]], None] | None = None
+    ) -> None:
         self._lengths = {name: deque[int](maxlen=KEPT_LENGTHS) for name in TYPICAL}
+        self._keep = keep
+        for fields in past:
+            self._note(fields)
 
     def add(self, persona: Persona) -> None:
         """Note an accepted persona."""
         totals = dict.fromkeys(TYPICAL, 0)
         for path, text in persona_strings(persona):
             totals[path.split("/")[1]] += len(text)
-        for name, total in totals.items():
-            self._lengths[name].append(total)
+        self._note(totals)
+        if self._keep is not None:
+            self._keep(totals)
+
+    def _note(self, fields: Mapping[str, int]) -> None:
+        for name, length in fields.items():
+            if name in self._lengths:
+                self._lengths[name].append(length)
 
     def typical(self) -> dict[str, Typical]:
         """The fields seen often enough to say."""

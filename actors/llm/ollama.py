@@ -10,6 +10,7 @@ from typing import Any, Final
 from actors.llm.asking import Asker
 from actors.llm.backend import Chunk, LlmRequest
 from actors.llm.endpoint import CONNECT_TIMEOUT_S, Api, Endpoint
+from actors.llm.maker import server_maker
 from actors.llm.ollama_lines import OllamaDecoder
 from actors.llm.openai import MAX_TOKENS, TEMPERATURE
 from actors.llm.schema import grammar_schema
@@ -48,6 +49,7 @@ class OllamaBackend:
         if think is not None:
             extras["think"] = think
         self._options = {"num_predict": max_tokens, "temperature": temperature}
+        self.maker = server_maker(self.name, model)
         self._asker = Asker(endpoint, "api/chat", OllamaDecoder, model=model, extras=extras)
 
     def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:

@@ -8,7 +8,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGTERM
@@ -18,12 +18,14 @@ import msgspec
 import structlog
 import trio
 
-from actors.llm.backend import Chunk, LlmBackend, LlmRequest
-from actors.llm.detect import MLX_DEFAULT_MODEL, resolve_model
+from actors.llm.backend import Chunk, LlmBackend, LlmRequest, Waiting
+from actors.llm.detect import resolve_model
 from actors.llm.endpoint import Endpoint
+from actors.llm.maker import MLX_DEFAULT_MODEL
 from actors.llm.openai import OpenAiBackend
 from actors.pty import ExitStatus, Keeper, Ladder, PtyChild, PtySpec, Rung, open_pty
 from protocol.errors import ImageUnavailable, LlmUnavailable
+from protocol.maker import Maker, model_name
 from protocol.restart import RestartPolicy, RestartWindow
 from protocol.terminal import TerminalReader
 
@@ -35,8 +37,6 @@ MakeBackend = Callable[[str, str], LlmBackend]
 LADDER: Final[Ladder] = (Rung(SIGTERM, 5.0), Rung(SIGKILL, 5.0))
 TAIL_LINES: Final = 40
 COLUMNS: Final = 200
-FIRST_START_S: Final = 10.0
-"""A guess, until a start has been seen: some gigabytes from a warm disk."""
 PROBE_EVERY_S: Final = 0.2
 PROBE_TIMEOUT_S: Final = 2.0
 _ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -50,7 +50,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LlmServer:
-    """A managed server as a backend: while it is down, every request raises LlmUnavailable at once."""
+    """A managed server as a backend: while it starts, requests wait for it, and say so."""
 
     def __init__(
         self,
@@ -75,10 +75,16 @@ class LlmServer:
         self._window = RestartWindow(limits.restarts, random)
         self._backend: LlmBackend | None = None
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
-        self._changed = trio.Condition()
-        self._expected = 0.0  # when it may answer again, as far as the last start tells
-        self._start_took_s = FIRST_START_S
+        self.changed = trio.lowlevel.ParkingLot()  # unparked whenever there is something new to know of it
         self._given_up = False
+
+    @property
+    def maker(self) -> Maker:
+        """See LlmBackend: the model that was named, or else the one that it offers while it runs."""
+        named = self._model or _option(self._command, "--model") or _option(self._command, "-m")
+        if named:
+            return Maker(engine=self.name, model=model_name(named))
+        return Maker(engine=self.name, model=None if self._backend is None else self._backend.maker.model)
 
     @property
     def tail(self) -> str:
@@ -87,28 +93,37 @@ class LlmServer:
 
     @asynccontextmanager
     async def open_stream(self, request: LlmRequest) -> AsyncGenerator[AsyncIterator[Chunk], None]:
-        """See LlmBackend."""
-        if self._backend is None:
-            raise self._unavailable()
-        async with self._backend.open_stream(request) as stream:
-            yield stream
+        """See LlmBackend; raises LlmUnavailable when it is not started any more."""
+        async with AsyncExitStack() as stack:
 
-    async def wait_ready(self) -> None:
-        """Return when it answers. Raises LlmUnavailable when it is not started any more."""
-        async with self._changed:
-            while self._backend is None:
-                if self._given_up:
-                    raise self._unavailable()
-                await self._changed.wait()
+            async def answer() -> AsyncGenerator[Chunk, None]:
+                backend = self._backend
+                if backend is None:
+                    if not self._given_up:
+                        yield Waiting(self.obstacle)
+                    backend = await self.wait_ready()
+                    yield Waiting(None)
+                async for chunk in await stack.enter_async_context(backend.open_stream(request)):
+                    yield chunk
 
-    def _unavailable(self) -> LlmUnavailable:
+            yield await stack.enter_async_context(aclosing(answer()))
+
+    async def wait_ready(self) -> LlmBackend:
+        """Return the backend to ask when it answers. Raises LlmUnavailable when it is not started any more."""
+        while self._backend is None:
+            if self._given_up:
+                raise LlmUnavailable(str(self.obstacle), retryable=False)
+            await self.changed.park()
+        return self._backend
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be asked now, None if it can."""
+        if self._backend is not None:
+            return None
         if self._given_up:
-            return LlmUnavailable(
-                f"{self.name} keeps ending: see the gateway's log, correct llm.engine, and restart the gateway.",
-                retryable=False,
-            )
-        left_s = max(self._expected - trio.current_time(), 1.0)
-        return LlmUnavailable(f"{self.name} is starting: try again soon.", retry_after_ms=round(left_s * 1000))
+            return f"{self.name} keeps ending: see the gateway's log, correct llm.engine, and restart the gateway."
+        return f"{self.name} is starting"
 
     async def supervise(self) -> None:
         """Run it again and again, until it has failed too often."""
@@ -118,9 +133,8 @@ class LlmServer:
             log.error("llm_server_ended", server=self.name, reason=reason, restart_in_s=delay_s, output=self.tail)
             if delay_s is None:
                 self._given_up = True
-                await self._announce(None)
+                self.changed.unpark_all()
                 return
-            self._expected = trio.current_time() + delay_s + self._start_took_s
             await trio.sleep(delay_s)
 
     async def _run(self) -> str:
@@ -131,6 +145,7 @@ class LlmServer:
         try:
             async with open_pty(spec, ladder=LADDER, keeper=self._keeper) as child:
                 self.pid = child.pid
+                self.changed.unpark_all()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_start, child, address)
                     await self._drain(child)
@@ -141,30 +156,27 @@ class LlmServer:
             return error.message
         finally:
             self.pid = self._backend = None
+            self.changed.unpark_all()
 
     async def _drain(self, child: PtyChild) -> None:
         """Read all that it prints: a full terminal would stop it."""
         reader = TerminalReader()
         while data := await child.receive():
             self._lines += [segment.text for segment in reader.feed(data) if segment.ended == "line"]
+            self.changed.unpark_all()
 
     async def _watch_start(self, child: PtyChild, url: str) -> None:
         began = trio.current_time()
-        self._expected = began + self._start_took_s
         with trio.move_on_after(self._limits.start_s):
             await _until_healthy(url)
             model = self._model or await resolve_model(url) or MLX_DEFAULT_MODEL
-            self._start_took_s = trio.current_time() - began
-            log.info("llm_server_ready", server=self.name, url=url, model=model, seconds=round(self._start_took_s, 1))
-            await self._announce(self._make(url, model))
+            took_s = trio.current_time() - began
+            log.info("llm_server_ready", server=self.name, url=url, model=model, seconds=round(took_s, 1))
+            self._backend = self._make(url, model)
+            self.changed.unpark_all()
             return
         log.error("llm_server_not_ready", server=self.name, within_s=self._limits.start_s)
         await child.stop(LADDER)
-
-    async def _announce(self, backend: LlmBackend | None) -> None:
-        async with self._changed:
-            self._backend = backend
-            self._changed.notify_all()
 
 
 @asynccontextmanager

@@ -11,7 +11,9 @@ import trio
 from msgspec import Meta
 
 from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk
+from actors.versions import own_version
 from protocol.errors import LlmUnavailable
+from protocol.maker import Maker
 from protocol.persona import Persona
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -55,6 +57,7 @@ class SimWriter:
     name = "sim"
 
     def __init__(self, script: WriterScript, seed: int = 0) -> None:
+        self.maker = Maker(engine=self.name, version=own_version())
         self._script = script
         self._seed = seed
 

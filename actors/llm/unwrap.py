@@ -86,6 +86,36 @@ class Unwrapper:
         return "".join(kept)
 
 
+class PromptedThinking:
+    """Finds the end of reasoning whose opening tag stands in the prompt, where some chat templates put it.
+
+    Whatever comes before a first closing tag, without an opening one before it, was reasoning: braces and all.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._tail = ""  # may hold the beginning of a tag
+        self._settled = False
+
+    def feed(self, text: str) -> tuple[str | None, str]:
+        """(None, the piece), or with the piece that ends it (all the reasoning, what follows the tag)."""
+        if self._settled:
+            return None, text
+        self._pieces.append(text)
+        seen = self._tail + text
+        self._tail = seen[1 - len(CLOSE_THINK) :]
+        opens, closes = seen.find(OPEN_THINK), seen.find(CLOSE_THINK)
+        if opens < 0 and closes < 0:
+            return None, text
+        self._settled = True
+        whole = "".join(self._pieces)
+        self._pieces.clear()
+        if 0 <= opens < closes or closes < 0:
+            return None, text
+        thought, _, rest = whole.partition(CLOSE_THINK)
+        return thought, rest
+
+
 def _tail(text: str, tag: str) -> str:
     """The longest end of `text` that may be the beginning of `tag`."""
     return next((tag[:n] for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), "")

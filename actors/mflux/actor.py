@@ -7,7 +7,15 @@ from actors.mflux.engine import ImageEngine, RenderJob, Tell
 from actors.slots import Slots
 from protocol.commands import ImageOptions
 from protocol.forecast import Range
-from protocol.mail import DrawingBegan, PersonaWritten, PictureStored, RenderMail, RenderQueued, WorkerLeft
+from protocol.mail import (
+    DrawingBegan,
+    PersonaWritten,
+    PictureStored,
+    RenderMail,
+    RenderQueued,
+    StepFinished,
+    WorkerLeft,
+)
 
 
 class RenderOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,16 +44,21 @@ async def run_mflux_actor(
         await tell(RenderQueued(position=position, eta_s=_until_turn(position, expected, slots)))
 
     async with slots.hold(order.owner, on_position) as slot:
+        steps = engine.planned_steps(order.image)
 
         async def tell_and_guard_slot(letter: RenderMail) -> None:
+            nonlocal steps
+            if isinstance(letter, StepFinished):
+                steps = steps or letter.steps
             if isinstance(letter, WorkerLeft) and letter.fate == "stuck":
                 slot.quarantine()
             await tell(letter)
 
-        await tell(DrawingBegan(steps=engine.planned_steps(order.image)))
+        await tell(DrawingBegan(steps=steps))
         job = RenderJob(session=order.session, persona=persona, image=order.image, seed=order.seed)
         stored = await engine.draw(job, tell_and_guard_slot)
-    await tell(PictureStored(**msgspec.structs.asdict(stored)))
+    maker = engine.maker(order.image)
+    await tell(PictureStored(**msgspec.structs.asdict(stored), painter=maker, seed=order.seed, steps=steps or None))
 
 
 def _until_turn(position: int, expected: Range | None, slots: Slots) -> Range | None:

@@ -9,6 +9,7 @@ from actors.artifacts import StoredPicture
 from protocol.commands import ImageOptions
 from protocol.forecast import Range
 from protocol.mail import RenderMail
+from protocol.maker import Maker
 from protocol.persona import Persona
 
 Tell = Callable[[RenderMail], Awaitable[None]]
@@ -30,6 +31,9 @@ class ImageEngine(Protocol):
 
     def planned_steps(self, image: ImageOptions) -> int:
         """How many steps a job with these options is asked for; 0 if only the engine knows."""
+
+    def maker(self, image: ImageOptions) -> Maker:
+        """Who draws a job with these options, as it may be told to others."""
 
     def check(self, image: ImageOptions) -> None:
         """Raise Invalid, naming the field, for an option that this engine does not honour."""

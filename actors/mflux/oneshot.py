@@ -19,10 +19,12 @@ from actors.mflux.previews import PreviewSettings, with_previews
 from actors.mflux.watch import TICK_S, BarWatch
 from actors.pty import ONE_SHOT_LADDER, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
 from actors.store.durations import Work
+from actors.versions import own_version
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed, ImageUnavailable, Invalid
 from protocol.forecast import Forecast, Range
 from protocol.mail import RenderStaged, WorkerLeft
+from protocol.maker import Maker, model_name
 from protocol.stall import StallLimits
 
 PICTURE: Final = "picture.png"
@@ -44,12 +46,14 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     default_steps: int = 0  # 0: only the program knows
     takes_persona: bool = False  # it has `--persona-file`, as the demo renderer does
+    model: str | None = None
+    version: str | None = None
 
 
 def demo_program() -> Program:
     """The demo renderer: a child program like any other, run by this Python."""
     argv = (sys.executable, "-m", "actors.mflux.demo_renderer")
-    return Program(name="demo", argv=argv, default_steps=8, takes_persona=True)
+    return Program(name="demo", argv=argv, default_steps=8, takes_persona=True, version=own_version())
 
 
 class OneShotEngine:
@@ -80,6 +84,11 @@ class OneShotEngine:
     def planned_steps(self, image: ImageOptions) -> int:
         """See ImageEngine."""
         return image.steps or self._program.default_steps
+
+    def maker(self, image: ImageOptions) -> Maker:
+        """See ImageEngine."""
+        model = image.model or self._program.model
+        return Maker(engine=self.name, model=model and model_name(model), version=self._program.version)
 
     def check(self, image: ImageOptions) -> None:
         """See ImageEngine."""

@@ -10,10 +10,12 @@ from PIL import Image
 
 from actors.artifacts import ArtifactStore, StoredPicture
 from actors.mflux.engine import RenderJob, Tell
+from actors.versions import own_version
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed
 from protocol.forecast import Range
 from protocol.mail import RenderStaged, StepFinished, WorkerLeft
+from protocol.maker import Maker
 
 SIDE: Final = 16  # pixels
 PICTURES: Final = 16  # different ones
@@ -37,12 +39,17 @@ class SimImageEngine:
     name = "sim"
 
     def __init__(self, script: SimImage, artifacts: ArtifactStore) -> None:
+        self._maker = Maker(engine=self.name, version=own_version())
         self._script = script
         self._pictures = [artifacts.store_png(_png(number)) for number in range(PICTURES)]
 
     def planned_steps(self, image: ImageOptions) -> int:
         """See ImageEngine."""
         return image.steps or self._script.steps
+
+    def maker(self, image: ImageOptions) -> Maker:
+        """See ImageEngine."""
+        return self._maker
 
     def check(self, image: ImageOptions) -> None:
         """See ImageEngine; a simulated picture honours everything, by ignoring it."""

@@ -11,23 +11,31 @@ from actors.store.database import Database
 from actors.store.sql import select, select_one
 from protocol.errors import NotFound
 from protocol.events import Engines
+from protocol.maker import Maker
 from protocol.persona import Persona
 from protocol.view import SessionView
 
 MAX_WORDS: Final = 10  # of a search; what follows them is ignored
 
-_COLUMNS: Final = "number, agent, owner, persona, prompt, seed, engines, avatar, created_at_ms"
+_KEPT: Final = "agent, owner, persona, prompt, seed, steps, engines, writer, painter, avatar, created_at_ms"
+_COLUMNS: Final = f"number, {_KEPT}"
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent; its id is that of the session that hatched it, `avatar` the SHA-256 of its picture."""
+    """One agent; its id is that of the session that hatched it, `avatar` the SHA-256 of its picture.
+
+    Of agents that an earlier Hatchery has kept, `steps`, `writer` and `painter` are unknown.
+    """
 
     agent: str
     owner: str
     persona: Persona
     prompt: str
     seed: int | None
+    steps: int | None
     engines: Engines
+    writer: Maker | None
+    painter: Maker | None
     avatar: str
     created_at_ms: int
 
@@ -69,18 +77,20 @@ def insert_agent(connection: apsw.Connection, view: SessionView, now_ms: int) ->
     avatars = [artifact for artifact in view.artifacts if artifact.kind == "avatar"]
     if not (avatars and view.persona and view.end):
         return
-    record = view.record
+    record, avatar = view.record, avatars[-1]
     connection.execute(
-        "INSERT INTO agents (agent, owner, persona, prompt, seed, engines, avatar, created_at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO agents ({_KEPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             view.session,
             record.owner,
             msgspec.json.encode(view.persona).decode(),
             record.hatch.prompt,
-            record.hatch.image.seed,
+            record.hatch.image.seed if avatar.seed is None else avatar.seed,
+            avatar.steps,
             msgspec.json.encode(view.end.receipt.engines).decode(),
-            avatars[-1].sha256,
+            _text(view.writer),
+            _text(avatar.painter),
+            avatar.sha256,
             now_ms,
         ),
     )
@@ -118,7 +128,17 @@ def _phrase(query: str) -> str:
 
 
 def _agent(
-    agent: str, owner: str, persona: str, prompt: str, seed: int | None, engines: str, avatar: str, created_at_ms: int
+    agent: str,
+    owner: str,
+    persona: str,
+    prompt: str,
+    seed: int | None,
+    steps: int | None,
+    engines: str,
+    writer: str | None,
+    painter: str | None,
+    avatar: str,
+    created_at_ms: int,
 ) -> Agent:
     return Agent(
         agent=agent,
@@ -126,10 +146,21 @@ def _agent(
         persona=msgspec.json.decode(persona, type=Persona),
         prompt=prompt,
         seed=seed,
+        steps=steps,
         engines=msgspec.json.decode(engines, type=Engines),
+        writer=_maker(writer),
+        painter=_maker(painter),
         avatar=avatar,
         created_at_ms=created_at_ms,
     )
+
+
+def _text(maker: Maker | None) -> str | None:
+    return None if maker is None else msgspec.json.encode(maker).decode()
+
+
+def _maker(text: str | None) -> Maker | None:
+    return None if text is None else msgspec.json.decode(text, type=Maker)
 
 
 def _delete(connection: apsw.Connection, owner: str, agent: str) -> None:

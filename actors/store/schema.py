@@ -109,6 +109,18 @@ MIGRATIONS: Final = (
 
     CREATE TABLE probe (padding BLOB NOT NULL);
     """,
+    """
+    ALTER TABLE agents ADD COLUMN steps INTEGER;
+    ALTER TABLE agents ADD COLUMN writer TEXT;
+    ALTER TABLE agents ADD COLUMN painter TEXT;
+
+    CREATE TABLE lengths (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        writer TEXT NOT NULL,
+        fields TEXT NOT NULL
+    );
+    CREATE INDEX lengths_of_writer ON lengths (writer, number);
+    """,
 )  # each brings the file one version forward; what was released is never edited, only followed by another one
 
 

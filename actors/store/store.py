@@ -16,6 +16,7 @@ from actors.store.durations import Durations
 from actors.store.eventlog import LogLimits, SqliteLog, open_sqlite_log
 from actors.store.files import Finding, back_up, check_store, files_before, forget_unused, remove
 from actors.store.keys import KeyLimits
+from actors.store.lengths import Lengths
 from actors.store.uploads import Uploads, prune_uploads
 
 DATABASE: Final = "hatchery.sqlite3"
@@ -24,12 +25,13 @@ YOUNG_S: Final = 3600.0  # a file adopted within this time may belong to a hatch
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All bounds of a store; `durations` is how many are kept for each stage of the same work."""
+    """All bounds of a store; so many `durations` are kept for each stage of the same work, `lengths` of each writer."""
 
     writes: StoreLimits = StoreLimits()
     log: LogLimits = LogLimits()
     keys: KeyLimits = KeyLimits()
     durations: int = 50
+    lengths: int = 50
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +51,7 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store:
-    """Sessions, keys, agents, uploads and durations in one database, and the files that they refer to."""
+    """Sessions, keys, agents, uploads, durations and lengths in one database, and the files that they refer to."""
 
     def __init__(
         self, directory: Path, database: Database, log: SqliteLog, settings: StoreSettings, now_s: Callable[[], float]
@@ -58,6 +60,7 @@ class Store:
         self.agents = Agents(database)
         self.uploads = Uploads(database, lambda: int(now_s() * 1000))
         self.durations = Durations(database, per_stage=settings.durations, now_ms=lambda: int(now_s() * 1000))
+        self.lengths = Lengths(database, per_writer=settings.lengths)
         self._path = directory / DATABASE
         self._artifacts = directory / ARTIFACTS
         self._database = database

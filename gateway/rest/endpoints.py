@@ -19,6 +19,7 @@ def all_routes(services: Services, config: Config) -> list[Route]:
         services.artifacts,
         services.signer,
         services.healthy,
+        services.obstacle,
         services.entrance.access,
         body_bytes=config.wire.message_bytes,
     )

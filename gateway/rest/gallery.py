@@ -17,6 +17,7 @@ from gateway.access.capability import Signer
 from protocol.card import Making, to_card
 from protocol.errors import Invalid
 from protocol.events import Engines
+from protocol.maker import Maker
 from protocol.persona import Persona
 
 PAGE: Final = 50
@@ -37,7 +38,10 @@ class AgentItem(msgspec.Struct, frozen=True, kw_only=True):
     persona: Persona
     prompt: str
     seed: int | None
+    steps: int | None
     engines: Engines
+    writer: Maker | None
+    painter: Maker | None
     created_at_ms: int
     avatar_url: str
     card_png_url: str
@@ -131,7 +135,10 @@ class GalleryRoutes:
             persona=agent.persona,
             prompt=agent.prompt,
             seed=agent.seed,
+            steps=agent.steps,
             engines=agent.engines,
+            writer=agent.writer,
+            painter=agent.painter,
             created_at_ms=agent.created_at_ms,
             avatar_url=self._signer.artifact_url(agent.avatar),
             card_png_url=self._url(agent, "card.png"),
@@ -143,13 +150,13 @@ class GalleryRoutes:
         return f"{path}&{self._signer.stamp(path)}"
 
     def _making(self, agent: Agent) -> Making:
-        """How it was made, as far as the store keeps it; a hatch without a seed was drawn with 0."""
         return Making(
             prompt=agent.prompt,
-            seed=agent.seed or 0,
-            model=None,
-            steps=0,
+            seed=agent.seed,
+            steps=agent.steps,
             engines=agent.engines,
+            writer=agent.writer,
+            painter=agent.painter,
             version=self._version,
             created_at_ms=agent.created_at_ms,
         )

@@ -34,7 +34,10 @@ class _Accepted(msgspec.Struct, frozen=True):
 
 
 class Rest:
-    """The endpoints over one gateway's sessions, artifacts, signer and access; `healthy` tells whether it can write."""
+    """The endpoints over one gateway's sessions, artifacts, signer and access.
+
+    `healthy` tells whether the store can be written, `obstacle` why no persona can be written now, if so.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Rest:
         artifacts: ArtifactStore,
         signer: Signer,
         healthy: Callable[[], bool],
+        obstacle: Callable[[], str | None],
         access: Access,
         *,
         body_bytes: int,
@@ -50,6 +54,7 @@ class Rest:
         self._artifacts = artifacts
         self._signer = signer
         self._healthy = healthy
+        self._obstacle = obstacle
         self._access = access
         self._body_bytes = body_bytes
 
@@ -148,10 +153,18 @@ class Rest:
         return _json({"status": "ok"})
 
     async def readiness(self, request: Request) -> Response:
-        """Whether new hatches are taken, and by which engines."""
-        status = "draining" if self._sessions.draining else "ok" if self._healthy() else "cannot write"
+        """Whether new hatches are taken, and by which engines; if the writer is what is missing, why."""
+        obstacle = self._obstacle()
+        if self._sessions.draining:
+            status = "draining"
+        elif not self._healthy():
+            status = "cannot write"
+        else:
+            status = "ok" if obstacle is None else "no writer"
         engines = self._sessions.workshop.engines
         body = {"status": status, "engines": engines, "running": self._sessions.running}
+        if obstacle is not None:
+            body["reason"] = obstacle
         return _json(body, 200 if status == "ok" else 503)
 
 

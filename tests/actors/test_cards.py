@@ -17,15 +17,16 @@ from actors import cards
 from actors.cards import MAX_CARD_CHUNK, MAX_CHUNKS, MAX_PNG, card_png, read_card
 from protocol.card import Making, from_card, to_card, to_card_v2
 from protocol.errors import BadMessage, HatcheryError, Invalid, TooLarge
+from protocol.maker import Maker
 from tests.helpers.fakes import ENGINES, PERSONA, png
 
 MAKING = Making(
     prompt="a secret wish",
     seed=7,
-    model="schnell/é",
     steps=4,
     engines=ENGINES,
     version="0.1.0",
+    painter=Maker(engine="scripted", model="schnell/é", version="0.24.0"),
     created_at_ms=1_800_000_000_000,
 )
 PICTURE = png()
@@ -90,7 +91,18 @@ def test_other_programs_find_the_texts() -> None:
         "seed": 7,
         "steps": 4,
         "engine": "scripted",
-        "version": "0.1.0",
+        "version": "0.24.0",
+    }
+
+
+def test_what_nobody_knows_is_null() -> None:
+    making = msgspec.structs.replace(MAKING, painter=None, steps=None, seed=None)
+    assert json.loads(opened(card_png(PICTURE, PERSONA, making)).text["hatchery"]) == {
+        "model": None,
+        "seed": None,
+        "steps": None,
+        "engine": "scripted",
+        "version": None,
     }
 
 

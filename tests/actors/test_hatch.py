@@ -26,6 +26,7 @@ from protocol.events import Artifact, End, PersonaReady, Progress, State, Text
 from protocol.forecast import Range
 from protocol.journal import Entry, EpochBegun
 from protocol.mail import RenderMail, StepFinished
+from protocol.maker import Maker
 from protocol.persona import Persona, persona_strings
 from protocol.restart import RestartPolicy
 from tests.helpers.fakes import (
@@ -522,6 +523,7 @@ class CountedWriter:
 
     def __init__(self, inner: LlmBackend) -> None:
         self.name = inner.name
+        self.maker = inner.maker
         self._inner = inner
         self.opened = self.open = 0
 
@@ -552,6 +554,10 @@ class CountedPainter:
     def planned_steps(self, image: ImageOptions) -> int:
         """See ImageEngine."""
         return self._inner.planned_steps(image)
+
+    def maker(self, image: ImageOptions) -> Maker:
+        """See ImageEngine."""
+        return self._inner.maker(image)
 
     def check(self, image: ImageOptions) -> None:
         """See ImageEngine."""

@@ -46,13 +46,14 @@ async def test_the_files_are_an_agent_and_its_picture(tmp_path: Path) -> None:
     status, out, err = await run_hatchery(*arguments, cwd=tmp_path, environ=FAST)
     assert (status, err) == (0, "")
     folder = tmp_path / "deep" / "owl"
-    assert sorted(os.listdir(folder)) == ["agent.json", "avatar.png"]
+    assert sorted(os.listdir(folder)) == ["agent.json", "avatar.png", "card.json", "card.png"]
     agent = _AGENT.decode(await trio.Path(folder / "agent.json").read_bytes())
     validate_persona(msgspec.to_builtins(agent.persona))
     assert (agent.prompt, agent.seed, agent.engines.llm, agent.engines.image) == ("an owl", 7, "sim", "sim")
     with Image.open(io.BytesIO(await trio.Path(folder / agent.avatar).read_bytes())) as picture:
         picture.load()
-    assert out.splitlines()[-1] == f"{agent.persona.name} has hatched: deep/owl/agent.json, deep/owl/avatar.png"
+    files = "agent.json, avatar.png, card.json, card.png"
+    assert out.splitlines()[-1] == f"{agent.persona.name} has hatched: deep/owl/ holds {files}"
     assert "100.0 %  Hatched" in out
 
 

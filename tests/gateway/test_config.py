@@ -31,6 +31,7 @@ LISTS = {
     "allowed_origins": ["https://a.example", "tauri://localhost"],
     "trusted_proxies": ["10.0.0.0/8", "::1"],
     "prewarm": "on",
+    "think": "on",
     "tokens": [f"ada:sha256:{'a' * 64}", f"b.o-b_2:sha256:{'0' * 64}"],
 }
 

@@ -2,15 +2,19 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from structlog.testing import capture_logs
 
+from actors.cards import read_card
 from gateway.config import Config, ConfigError, load_config
 from gateway.hatching import Order, _epitaph, _free_folder, hatch_one
+from protocol.card import from_card
 from protocol.events import End, Engines, Failure, LlmFate, Receipt, WorkerFate
 
 
@@ -39,6 +43,25 @@ async def test_a_hatch_that_is_done_is_saved(tmp_path: Path, capsys: pytest.Capt
     said = capsys.readouterr()
     assert json.loads(said.out.splitlines()[-1])["type"] == "end"
     assert said.err == ""
+
+
+async def test_the_cards_beside_an_agent_tell_the_same_of_it(tmp_path: Path) -> None:
+    out = tmp_path / "owl"
+    await hatch_one(_config(tmp_path / "data", sim__steps=5), _order(out))
+    assert sorted(os.listdir(out)) == ["agent.json", "avatar.png", "card.json", "card.png"]
+    agent = json.loads(await trio.Path(out / "agent.json").read_bytes())
+    card = await trio.Path(out / "card.json").read_bytes()
+    png = await trio.Path(out / "card.png").read_bytes()
+    persona, making = from_card(card)
+    assert making is not None
+    assert (persona, making) == from_card(read_card(png))
+    sim = {"engine": "sim", "version": version("hatchery")}
+    told = msgspec.to_builtins(making)
+    assert (told["seed"], told["steps"], told["writer"], told["painter"]) == (7, 5, sim, sim)
+    assert {name: agent[name] for name in ("prompt", "seed", "steps", "engines", "writer", "painter")} == {
+        name: told[name] for name in ("prompt", "seed", "steps", "engines", "writer", "painter")
+    }
+    assert agent["persona"] == msgspec.to_builtins(persona)
 
 
 async def test_without_a_seed_each_hatch_gets_another_and_tells_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import prometheus_client
 import pytest
 import trio
@@ -17,7 +18,8 @@ from gateway.live.ticker import Ticker
 from gateway.metrics import CODES, OWN_CODES, Metrics
 from gateway.services import Services
 from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Ping, Start
-from protocol.events import End, Progress, Text
+from protocol.events import End, Progress, Stage, Text
+from protocol.forecast import Range
 from protocol.journal import Entry, EpochBegun
 from protocol.view import SessionView
 from tests.helpers.fakes import ENGINES, record_of
@@ -218,18 +220,42 @@ async def test_the_first_estimate_of_a_drawing_is_held_against_the_truth(
         end = view.end
     metrics = Metrics()
     told = SessionView(record_of("s1"))
-    for step, eta_s in ((1, (15.0, 20.0)), (2, (2.0, 3.0))):
-        shown = Progress(
-            session="s1", percent=40, stage="steps", basis="measured", message="", step=step, step_s=5.0, eta_s=eta_s
-        )
+    estimates: list[tuple[Stage, Range]] = [
+        ("persona", (1.0, 2.0)),
+        ("waiting", (3.0, 4.0)),
+        ("loading", (15.0, 20.0)),
+        ("steps", (2.0, 3.0)),
+    ]
+    for stage, eta_s in estimates:
+        shown = Progress(session="s1", percent=40, stage=stage, basis="estimated", message="", eta_s=eta_s)
         metrics.hear(told, [shown, shown])
         await trio.sleep(5)
     metrics.hear(told, [End(session="s1", seq=1, outcome="done", receipt=end.receipt)])
     found = now_in(metrics)
     assert end.receipt.engines != ENGINES
-    assert count(found, "step_seconds_count") == 2
     assert count(found, "eta_error_ratio_count") == 1
     assert count(found, "eta_error_ratio_sum") == pytest.approx(0.5)  # 15 s were said, and 10 s it took
+    assert (count(found, "etas_total"), count(found, "etas_exceeded_total")) == (1, 0)
+
+
+@pytest.mark.parametrize(("took_s", "exceeded"), [(9.0, 0), (19.0, 0), (21.0, 1)])
+async def test_drawings_that_take_longer_than_their_p90_are_counted(
+    autojump_clock: MockClock, tmp_path: Path, took_s: float, exceeded: int
+) -> None:
+    async with running_services(tmp_path, **FAST) as services:
+        view = await _start(services)
+        await trio.sleep(1000)
+        assert view.end is not None
+        receipt = view.end.receipt
+    metrics = Metrics()
+    shown = Progress(session="s1", percent=40, stage="loading", basis="estimated", message="", eta_s=(10.0, 20.0))
+    for session in ("s1", "s2"):
+        metrics.hear(SessionView(record_of(session)), [msgspec.structs.replace(shown, session=session)])
+    await trio.sleep(took_s)
+    metrics.hear(SessionView(record_of("s1")), [End(session="s1", seq=1, outcome="done", receipt=receipt)])
+    metrics.hear(SessionView(record_of("s2")), [End(session="s2", seq=1, outcome="cancelled", receipt=receipt)])
+    found = now_in(metrics)
+    assert (count(found, "etas_total"), count(found, "etas_exceeded_total")) == (1, exceeded)
 
 
 # --- the loop

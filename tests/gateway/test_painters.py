@@ -11,8 +11,11 @@ from actors.mflux.detect import COMMANDS, detect_mflux, find_command
 from actors.mflux.engine import ImageEngine
 from actors.mflux.oneshot import OneShotEngine
 from actors.mflux.warm.engine import WarmEngine
+from actors.versions import own_version
 from gateway.config import Config, ConfigError, load_config
 from gateway.painters import open_painter, writes_elsewhere
+from protocol.commands import ImageOptions
+from protocol.maker import Maker
 
 NAMES = [command.partition(" ")[0] for command, _ in COMMANDS]
 
@@ -120,6 +123,22 @@ async def test_a_painter_that_there_is_not(tmp_path: Path, engine: str) -> None:
     with pytest.raises(ConfigError, match=r"image\.engine: .*auto, demo") as caught:
         await _choose(tmp_path, engine, _machine(tmp_path))
     assert "unpack" not in str(caught.value)
+
+
+async def test_a_commands_pictures_tell_its_model_and_the_version_of_its_mflux(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / "python3.12" / "site-packages" / "mflux-0.24.9.dist-info"
+    packages.mkdir(parents=True)
+    (packages / "METADATA").write_text("Metadata-Version: 2.1\nName: mflux\nVersion: 0.24.9\n")
+    environ = _machine(tmp_path, commands=["mflux-generate-qwen", "mflux-generate-flux2-edit", "sketch"])
+    for engine, model, version in (
+        ("mflux-generate-qwen --low-ram", "qwen-image", "0.24.9"),
+        ("mflux-generate-qwen --low-ram --model=~/models/mine", "mine", "0.24.9"),
+        ("mflux-generate-flux2-edit", None, "0.24.9"),
+        ("sketch -m ink", "ink", None),
+        ("demo", None, own_version()),
+    ):
+        painter, _ = await _choose(tmp_path, engine, environ)
+        assert painter.maker(ImageOptions()) == Maker(engine=engine.split()[0], model=model, version=version)
 
 
 async def test_a_command_whose_model_can_stay_loaded_is_drawn_with_warm(tmp_path: Path) -> None:

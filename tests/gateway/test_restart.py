@@ -14,8 +14,10 @@ import pytest
 import trio
 
 from actors.artifacts import ArtifactStore
+from actors.llm.estimate import MIN_LENGTHS
 from actors.store.store import Store, StoreSettings, open_store
 from protocol import mail
+from protocol.commands import HatchRequest
 from protocol.events import PersonaReady
 from protocol.journal import Entry
 from protocol.lifecycle import Lifecycle
@@ -23,7 +25,7 @@ from tests.helpers.children import Child
 from tests.helpers.contract import check_messages
 from tests.helpers.crashes import Ledger, Site, stop
 from tests.helpers.fakes import ENGINES, PERSONA, png, record_of
-from tests.helpers.gateways import running_gateway
+from tests.helpers.gateways import listening_client, running_gateway
 from tests.helpers.wire import Message, open_wire
 
 OWNER: Final = "local"  # everybody, where there are no tokens
@@ -371,3 +373,17 @@ def _allow_files(pid: int, size: int) -> None:
     assert sys.platform == "linux"
     hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+async def test_what_is_known_of_a_writers_lengths_outlasts_its_gateway(tmp_path: Path) -> None:
+    fast: dict[str, Any] = {"sim__tokens_per_s": 4000, "sim__step_s": 0.01}
+    async with running_gateway(tmp_path, **fast) as gateway, listening_client(gateway) as client:
+        for number in range(MIN_LENGTHS):
+            accepted = await client.start(HatchRequest(prompt="an owl"), id=number + 1)
+            await client.end(accepted.session)
+        known = gateway.services.sessions.workshop.lengths.typical()
+    assert known
+    async with running_gateway(tmp_path, **fast) as gateway:
+        assert gateway.services.sessions.workshop.lengths.typical() == known
+    async with running_gateway(tmp_path, **{**fast, "llm__engine": "demo"}) as gateway:
+        assert gateway.services.sessions.workshop.lengths.typical() == {}, "another writer has its own"

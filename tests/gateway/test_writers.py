@@ -9,6 +9,7 @@ from actors.llm.backend import LlmBackend, LlmRequest
 from actors.llm.detect import detect_llm
 from gateway.config import Config, ConfigError, load_config
 from gateway.writers import open_writer
+from protocol.maker import Maker
 from tests.helpers.scripted_http import Answer, Received, head_of, refuse, scripted_server, send, send_body
 
 CLOSED_PORT = 1  # tcpmux: nothing listens there
@@ -94,6 +95,30 @@ async def test_a_server_by_url_is_asked_for_its_model() -> None:
 async def test_a_server_that_does_not_answer_yet_is_taken_all_the_same() -> None:
     with trio.fail_after(10):
         assert (await _choose(_config(llm__engine=f"http://127.0.0.1:{CLOSED_PORT}"))).name == "openai"
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "told"),
+    [
+        ("openai:{url}", "wren-7b", "wren-7b"),
+        ("ollama:{url}", "hf.co/ann/wren:q4", "hf.co/ann/wren:q4"),
+        ("anthropic:{url}", "/home/ann/models/wren.gguf", "wren.gguf"),
+        ("openai:{url}", "", None),
+    ],
+)
+async def test_a_writer_tells_its_model_but_no_path_and_nothing_made_up(
+    engine: str, model: str, told: str | None
+) -> None:
+    url = f"http://127.0.0.1:{CLOSED_PORT}"
+    backend = await _choose(_config(llm__engine=engine.format(url=url), llm__model=model))
+    assert backend.maker == Maker(engine=engine.partition(":")[0], model=told)
+
+
+@pytest.mark.parametrize(("think", "told"), [("auto", None), ("on", True), ("off", False)])
+async def test_whether_a_model_is_to_think(think: str, told: bool | None) -> None:
+    async with scripted_server(_llm_server("wren-7b")) as server:
+        await _ask(await _choose(_config(llm__engine=server.url, llm__think=think)))
+    assert server.requests[-1].json.get("chat_template_kwargs", {}).get("enable_thinking") is told
 
 
 @pytest.mark.parametrize("engine", ["", "gpt", "Demo", "ftp://127.0.0.1", "http://", "127.0.0.1:8080"])

@@ -19,6 +19,7 @@ from protocol.events import Artifact, End, Engines, PersonaReady, Progress, Reli
 from protocol.forecast import Range
 from protocol.journal import Entry, EpochBegun, SessionRecord
 from protocol.mail import PictureStored, StepFinished, WorkerLeft
+from protocol.maker import Maker
 from protocol.persona import Persona
 from protocol.view import SessionView
 
@@ -34,6 +35,8 @@ PERSONA = Persona(
     palette=["#102030", "#405060", "#708090"],
     avatar_prompt="an owl in a tower",
 )
+WRITER = Maker(engine="scripted", model="owl-7b")
+PAINTER = Maker(engine="scripted", model="schnell", version="0.24.1")
 STORED = StoredPicture("ab" * 32, 4711, "image/png", 64, 32)
 PICTURE = PictureStored(sha256=STORED.sha256, bytes=4711, mime="image/png", width=64, height=32)
 
@@ -155,6 +158,7 @@ class ScriptedWriter:
     name = "scripted"
 
     def __init__(self, *answers: Sequence[Chunk | Exception | float]) -> None:
+        self.maker = WRITER
         self._answers = answers or (pieces(),)
         self.requests: list[LlmRequest] = []
         self.open = 0
@@ -204,6 +208,10 @@ class ScriptedPainter:
     def planned_steps(self, image: ImageOptions) -> int:
         """See ImageEngine."""
         return image.steps or self._steps
+
+    def maker(self, image: ImageOptions) -> Maker:
+        """See ImageEngine."""
+        return PAINTER
 
     def check(self, image: ImageOptions) -> None:
         """See ImageEngine; everything is honoured."""

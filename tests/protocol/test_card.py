@@ -19,16 +19,18 @@ from protocol.card import (
 )
 from protocol.errors import BadMessage, Invalid, TooLarge
 from protocol.events import Engines
+from protocol.maker import Maker
 from protocol.persona import Persona, persona_schema, validate_persona
 from tests.helpers.fakes import ENGINES, PERSONA
 
 MAKING = Making(
     prompt="an owl who fixes clocks",
     seed=7,
-    model="schnell",
     steps=4,
     engines=ENGINES,
     version="0.1.0",
+    writer=Maker(engine="openai", model="owl-7b"),
+    painter=Maker(engine="scripted", model="schnell", version="0.24.0"),
     created_at_ms=1_800_000_000_123,
 )
 OTHERS: dict[str, Any] = {
@@ -65,16 +67,17 @@ def personas() -> st.SearchStrategy[Persona]:
 def makings() -> st.SearchStrategy[Making]:
     whole = st.integers(0, 2**53 - 1)
     engines = st.builds(Engines, llm=words(40), image=words(40))
-    model = st.none() | words(40)
+    maker = st.none() | st.builds(Maker, engine=words(40), model=st.none() | words(40), version=st.none() | words(9))
     return st.builds(
         Making,
         prompt=words(400),
-        seed=whole,
-        model=model,
-        steps=whole,
+        seed=st.none() | whole,
+        steps=st.none() | whole,
         engines=engines,
         version=words(9),
         created_at_ms=whole,
+        writer=maker,
+        painter=maker,
     )
 
 
@@ -86,6 +89,17 @@ def card(data: Any, spec: object = "chara_card_v3") -> bytes:
 def test_what_goes_out_comes_in_again(persona: Persona, making: Making) -> None:
     assert from_card(to_card(persona, making)) == (persona, making)
     assert from_card(to_card_v2(persona, making)) == (persona, making)
+
+
+def test_a_card_from_before_makers_were_kept_is_read() -> None:
+    card = json.loads(to_card(PERSONA, MAKING))
+    making = card["data"]["extensions"]["hatchery"]["making"]
+    del making["writer"], making["painter"]
+    making |= {"model": None, "steps": 0}
+    assert from_card(json.dumps(card).encode()) == (
+        PERSONA,
+        msgspec.structs.replace(MAKING, writer=None, painter=None, steps=0),
+    )
 
 
 def test_a_card_has_all_that_the_specification_asks_for() -> None:

@@ -18,7 +18,7 @@ from protocol.events import (
 )
 from protocol.journal import Entry, EpochBegun
 from protocol.view import SessionView
-from tests.helpers.fakes import ENGINES, PERSONA, record_of
+from tests.helpers.fakes import ENGINES, PERSONA, WRITER, record_of
 
 RECEIPT = Receipt(
     queued_ms=1,
@@ -144,3 +144,11 @@ def test_the_line_of_a_listing() -> None:
     done = view_of(End(session="s1", seq=5, outcome="done", receipt=RECEIPT, agent="a1")).item()
     assert (done.state, done.percent, done.agent) == ("done", 100.0, "a1")
     assert view_of().item().percent == 0.0
+
+
+def test_who_wrote_the_persona_is_known_for_as_long_as_the_persona_is() -> None:
+    view = view_of(PersonaReady(session="s1", seq=1, persona=PERSONA, writer=WRITER))
+    view.apply(EpochBegun(session="s1", epoch=2, attempt=2, state="waiting", keeps_persona=True))
+    assert view.snapshot(sign).writer == WRITER
+    view.apply(EpochBegun(session="s1", epoch=3, attempt=3, state="queued", keeps_persona=False))
+    assert view.snapshot(sign).writer is msgspec.UNSET

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from protocol.commands import Cancel, HatchRequest, ImageOptions
 from protocol.events import Artifact, End, Progress, State
+from protocol.maker import Maker
 from tests.helpers.gateways import PERSONA, Listener, check_session, listening_client, running_gateway
 from tests.helpers.tiny_mflux import MFLUX_COMMAND, tiny_checkpoint
 
@@ -95,6 +97,8 @@ async def test_every_step_is_told_while_the_command_runs(tmp_path: Path, checkpo
     with Image.open(tmp_path / "picture.png") as image:
         image.load()
         assert image.size == (512, 512)
+    maker = Maker(engine=Path(MFLUX_COMMAND).name, model=checkpoint.name, version=version("mflux"))
+    assert (artifact.painter, artifact.seed, artifact.steps) == (maker, 7, 6)
     check_session(listener, session)
 
 

@@ -10,6 +10,7 @@ import trio
 
 from protocol.commands import Cancel, HatchRequest
 from protocol.events import End, PersonaReady, Progress, State, Text
+from protocol.maker import Maker
 from tests.helpers.gateways import Listener, check_session, listening_client, running_gateway
 from tests.helpers.tiny_mlx_lm import PERSONA, SLOW_LAYERS, MlxLmServer, mlx_lm_server, tiny_model
 
@@ -37,7 +38,9 @@ async def test_the_persona_grows_while_the_server_writes(tmp_path: Path, slow_mo
         end = await listener.end(session)
     assert end.outcome == "done"
     assert end.receipt.llm == "closed"
-    assert listener.all(PersonaReady)[0].persona == PERSONA
+    (ready,) = listener.all(PersonaReady)
+    assert ready.persona == PERSONA
+    assert ready.writer == Maker(engine="openai"), "it tells its model's name to nobody"
     texts = [(time, message) for time, message in listener.heard if isinstance(message, Text)]
     assert len({time for time, _ in texts}) > 20, "many frames, one after the other"
     backstory = "".join(text.delta for _, text in texts if text.path == "/backstory")

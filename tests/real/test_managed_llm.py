@@ -14,8 +14,9 @@ from actors.llm.actor import WritingJob, run_llm_actor
 from actors.llm.backend import Chunk, Finished, LlmRequest, Message, TextChunk
 from actors.llm.server import LlmServer, ServerLimits, open_llm_server
 from actors.slots import Slots
-from protocol.errors import LlmFailed, LlmUnavailable
-from protocol.mail import LlmMail, PersonaWritten, PromptAdvanced, TextGrew, WritingAdvanced
+from protocol.errors import LlmFailed
+from protocol.mail import EngineAwaited, LlmMail, PersonaWritten, PromptAdvanced, TextGrew, WritingAdvanced
+from protocol.maker import Maker
 from protocol.restart import RestartPolicy
 from tests.helpers.tiny_mlx_lm import PERSONA, SERVER_COMMAND, tiny_model
 
@@ -68,27 +69,17 @@ async def kill_in_mid_answer(server: LlmServer) -> int:
     return pid
 
 
-async def refusal(server: LlmServer) -> LlmUnavailable | None:
-    try:
-        async with server.open_stream(REQUEST):
-            return None
-    except LlmUnavailable as error:
-        return error
-
-
 async def test_a_persona_is_written_again_after_the_server_was_killed(model: Path) -> None:
     async with managed(model) as server:
         await server.wait_ready()
         killed = await kill_in_mid_answer(server)
-
-        refused = await refusal(server)
-        assert refused is not None
-        assert refused.retryable
-        await server.wait_ready()
-        assert server.pid != killed
+        while server.obstacle is None:
+            await server.changed.park()
         mail = await write(server)
         last = server.pid
-    assert PersonaWritten(persona=PERSONA) in mail
+    assert last != killed
+    assert any(isinstance(letter, EngineAwaited) for letter in mail), "it is waited for"
+    assert PersonaWritten(persona=PERSONA, writer=Maker(engine="mlx_lm.server", model=model.name)) in mail
     kinds = [type(letter) for letter in mail]
     read = [letter.fraction for letter in mail if isinstance(letter, PromptAdvanced)]
     assert len(read) > 3

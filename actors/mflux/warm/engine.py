@@ -24,10 +24,12 @@ from actors.mflux.warm.program import WarmProgram
 from actors.mflux.warm.wire import Draw, Setup
 from actors.pty import Keeper
 from actors.store.durations import Work
+from actors.versions import installed_version
 from protocol.commands import ImageOptions
 from protocol.errors import ImageUnavailable, Invalid
 from protocol.forecast import Forecast, Range, Span
 from protocol.mail import RenderStaged
+from protocol.maker import Maker, model_name
 from protocol.restart import RestartPolicy
 from protocol.stall import StallLimits
 
@@ -70,6 +72,7 @@ class WarmEngine:
     ) -> None:
         self.name = program.warm.command
         self._program = program
+        self._version = installed_version("mflux")  # workers run in this environment
         self._warm = program.warm
         self._checkpoint = program.warm.checkpoint(program.base_model or program.model)
         self._free = list(seats)
@@ -84,6 +87,11 @@ class WarmEngine:
     def planned_steps(self, image: ImageOptions) -> int:
         """See ImageEngine."""
         return image.steps or self._program.defaults.steps or self._checkpoint.steps
+
+    def maker(self, image: ImageOptions) -> Maker:
+        """See ImageEngine."""
+        model = model_name(image.model or self._program.model or self._checkpoint.key)
+        return Maker(engine=self.name, model=model, version=self._version)
 
     def check(self, image: ImageOptions) -> None:
         """See ImageEngine; another model or LoRA than the loaded one is the gateway's choice, not a client's."""

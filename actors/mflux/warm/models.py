@@ -5,6 +5,9 @@ by one: ideogram4, whose preset owns the steps; fibo and fibo2, whose prompt is 
 input picture.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -51,6 +54,16 @@ class WarmModel(msgspec.Struct, frozen=True, kw_only=True):
         last = (name or "").rstrip("/").rsplit("/", 1)[-1].lower()
         named = [checkpoint for checkpoint in self.checkpoints if checkpoint.key in last]
         return max(named, key=lambda checkpoint: len(checkpoint.key), default=self.checkpoints[0])
+
+
+def command_model(argv: Sequence[str]) -> str | None:
+    """The model that an mflux command line draws with: the one it names, or else its default; None if unknown."""
+    named = [after for flag, after in pairwise((*argv, "")) if flag in ("--model", "-m")]
+    named += [word.partition("=")[2] for word in argv if word.startswith("--model=")]
+    if named:
+        return named[-1]
+    warm = WARM_MODELS.get(Path(argv[0]).name)
+    return None if warm is None or warm.needs_model else warm.checkpoints[0].key
 
 
 WARM_MODELS: Final[dict[str, WarmModel]] = {

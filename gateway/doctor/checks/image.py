@@ -3,14 +3,13 @@
 import os
 import sys
 from collections.abc import Mapping
-from importlib.metadata import Distribution
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from actors.mflux.detect import COMMANDS, find_command, is_downloaded
 from actors.mflux.oneshot import Program
+from actors.versions import version_beside
 from gateway.config import Config, ConfigError
 from gateway.doctor.finding import Finding, notice, ok, problem
 from gateway.painters import program_of
@@ -36,15 +35,6 @@ def mflux_commands(environ: Mapping[str, str]) -> list[MfluxCommand]:
         MfluxCommand(line, repository, find_command(line.split()[0], environ), is_downloaded(repository, environ))
         for line, repository in COMMANDS
     ]
-
-
-def mflux_version(command: str) -> str | None:
-    """The version of mflux in the environment that a command belongs to, without running or importing it.
-
-    A script lies in `bin` beside `lib/pythonX.Y/site-packages`; `uv tool` and `pipx` link to it from elsewhere.
-    """
-    libraries = [str(path) for path in Path(command).resolve().parent.parent.glob("lib/python3*/site-packages")]
-    return next((found.version for found in Distribution.discover(name="mflux", path=libraries)), None)
 
 
 def configured_program(engine: str, environ: Mapping[str, str]) -> Program | None:
@@ -73,7 +63,7 @@ def _check_version(installed: list[MfluxCommand], *, wanted: bool) -> Finding:
         found = "no command of it is on the path"
         return notice("mflux", found, INSTALL) if wanted else ok("mflux", found)
     path = str(installed[0].path)
-    version = mflux_version(path) or "of unknown version"
+    version = version_beside(path, "mflux") or "of unknown version"
     found = f"{version}, {len(installed)} of {len(COMMANDS)} known commands, in {os.path.dirname(path)}"
     if not version.startswith(f"{KNOWN_VERSION}."):
         return notice("mflux", f"{found}; Hatchery knows {KNOWN_VERSION}", INSTALL)

@@ -9,13 +9,14 @@ import trio
 import trio.testing
 
 from actors.llm.actor import WritingJob, WritingLimits, run_llm_actor
-from actors.llm.backend import Chunk, Finished, LlmRequest, Prefill, TextChunk, ThinkingChunk
+from actors.llm.backend import Chunk, Finished, LlmRequest, Prefill, TextChunk, ThinkingChunk, Waiting
 from actors.llm.demo import DemoWriter
 from actors.llm.estimate import LengthHistory
 from actors.llm.tale.compose import compose_persona
 from actors.slots import Slots
 from protocol.errors import DeadlineExceeded, HatcheryError, LlmFailed, LlmUnavailable, PersonaInvalid
 from protocol.mail import (
+    EngineAwaited,
     LlmLeft,
     LlmMail,
     LlmQueued,
@@ -27,8 +28,10 @@ from protocol.mail import (
     WritingAdvanced,
     WritingBegan,
 )
+from protocol.maker import Maker
 from protocol.persona import persona_strings
 
+WRITER = Maker(engine="scripted", model="owl-7b")
 JOB = WritingJob(prompt="a fox", owner="ann", seed=1)
 PERSONA = compose_persona("a fox", 1)
 ANSWER = json.dumps(msgspec.to_builtins(PERSONA))
@@ -48,6 +51,7 @@ class Scripted:
     """
 
     name = "scripted"
+    maker = WRITER
 
     def __init__(self, *scripts: list[Item], opening: list[Item] | None = None) -> None:
         self.scripts = list(scripts)
@@ -130,8 +134,8 @@ async def test_a_persona_is_told_as_it_grows_and_delivered_once(autojump_clock: 
     assert room.mail[0] == WritingBegan()
     assert ThoughtGrew(delta="Hm.") in room.mail
     assert joined(room.mail) == dict(persona_strings(PERSONA))
-    assert room.mail[-2:] == [PersonaWritten(persona=PERSONA), LlmLeft(fate="closed")]
-    assert room.delivered == [PersonaWritten(persona=PERSONA)]
+    assert room.mail[-2:] == [PersonaWritten(persona=PERSONA, writer=WRITER), LlmLeft(fate="closed")]
+    assert room.delivered == [PersonaWritten(persona=PERSONA, writer=WRITER)]
     assert room.held_at_farewell == 1
     assert room.slots.held == 0
     (request,) = room.backend.requests
@@ -212,6 +216,32 @@ async def test_an_invalid_persona_costs_one_repair(autojump_clock: trio.testing.
     fractions = [mail.fraction for mail in room.mail[at:] if isinstance(mail, WritingAdvanced)]
     assert fractions[0] < 0.1
     assert len(room.said(WritingBegan)) == len(room.said(LlmLeft)) == len(room.delivered) == 1
+
+
+async def test_an_engine_that_starts_is_waited_for_longer_than_for_words(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    room = Room(Scripted([Waiting("owl-server is starting"), 300.0, Waiting(None), 100.0, *whole()]))
+    await room.run(limits=WritingLimits(first_byte_s=120.0, gap_s=60.0, whole_s=600.0))
+    assert room.mail[:3] == [WritingBegan(), EngineAwaited(reason="owl-server is starting"), WritingBegan()]
+    assert room.delivered
+
+
+async def test_what_was_still_thinking_is_taken_back_and_the_answer_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    first_try = ANSWER.replace(PERSONA.name, "Nobody")
+    room = Room(Scripted(whole(f"{first_try} No, better:</think>{ANSWER}")))
+    await room.run()
+    (rejected,) = room.said(PersonaRejected)
+    at = room.mail.index(rejected)
+    assert "Nobody" in joined(room.mail[:at])["/name"]
+    assert room.mail[at + 1] == ThoughtGrew(delta=f"{first_try} No, better:")
+    assert joined(room.mail[at:]) == dict(persona_strings(PERSONA))
+    assert len(room.backend.requests) == len(room.delivered) == 1
+    fractions = [mail.fraction for mail in room.mail[at:] if isinstance(mail, WritingAdvanced)]
+    assert fractions[0] < 0.1
+    assert fractions == sorted(fractions)
 
 
 @pytest.mark.parametrize(
@@ -344,5 +374,5 @@ async def test_the_demo_writer_is_a_backend_like_any_other(autojump_clock: trio.
         await trio.lowlevel.checkpoint()
 
     await run_llm_actor(JOB, backend=DemoWriter(), slots=Slots(1), tell=tell, deliver=delivered.append)
-    assert delivered == [PersonaWritten(persona=PERSONA)]
+    assert delivered == [PersonaWritten(persona=PERSONA, writer=DemoWriter().maker)]
     assert joined(mail) == dict(persona_strings(PERSONA))

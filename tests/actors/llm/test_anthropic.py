@@ -102,6 +102,12 @@ async def test_a_model_without_temperature_is_asked_without() -> None:
     assert "output_config" in server.requests[1].json
 
 
+async def test_a_model_that_thinks_has_its_own_temperature() -> None:
+    async with scripted_server(GOOD) as server:
+        await collect(AnthropicBackend(server.url, "claude", KEY, think=True, temperature=0.3))
+    assert "temperature" not in server.requests[0].json, "refused with 400"
+
+
 @pytest.mark.parametrize("kind", ["overloaded_error", "rate_limit_error", "timeout_error"])
 async def test_a_busy_server_may_say_so_in_its_stream(kind: str) -> None:
     async with scripted_server(events({"type": "ping"}, error(kind))) as server:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -46,6 +47,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Callable[[str], bytes]
     schema_refusal: tuple[str, bytes]
     schema_name: str
+    thinking: dict[bool, dict[str, Any]]
+    thinking_refusals: list[bytes]
 
     def head(self, status: str = "200 OK", version: str = "1.0") -> bytes:
         return head_of(status, self.stream_type, version=version)
@@ -85,6 +88,17 @@ OPENAI = Dialect(
     refusal=lambda words: line({"error": {"message": words}}),
     schema_refusal=("400 Bad Request", line({"error": {"message": "response_format is not supported"}})),
     schema_name="response_format",
+    thinking={
+        think: {
+            "reasoning_effort": "medium" if think else "none",
+            "chat_template_kwargs": {"enable_thinking": think, "thinking": think},
+        }
+        for think in (True, False)
+    },
+    thinking_refusals=[
+        line({"error": {"message": "Unrecognized request argument supplied: chat_template_kwargs"}}),
+        line({"error": {"message": "Unsupported parameter: 'reasoning_effort' is not supported with this model."}}),
+    ],
 )
 
 
@@ -106,6 +120,8 @@ OLLAMA = Dialect(
     refusal=lambda words: line({"error": words}),
     schema_refusal=("500 Internal Server Error", line({"error": "invalid JSON schema in format"})),
     schema_name="format",
+    thinking={think: {"think": think} for think in (True, False)},
+    thinking_refusals=[line({"error": '"owl:7b" does not support thinking'})],
 )
 
 
@@ -137,6 +153,8 @@ ANTHROPIC = Dialect(
         line({"type": "error", "error": {"type": "invalid_request_error", "message": "output_config: not permitted"}}),
     ),
     schema_name="output_config",
+    thinking={True: {"thinking": {"type": "adaptive"}}, False: {"thinking": {"type": "disabled"}}},
+    thinking_refusals=[line({"type": "error", "error": {"message": "thinking.type: this model does not know it"}})],
 )
 
 
@@ -227,9 +245,17 @@ async def test_thinking_is_kept_apart(dialect: Dialect) -> None:
     assert chunks == [ThinkingChunk("Hm."), TextChunk("Hi"), Finished(dialect.stop)]
 
 
+def cuts(stream: bytes) -> list[int]:
+    """Before, at and after the end of each line, and in the middle of it."""
+    ends = [at + 1 for at, byte in enumerate(stream) if byte == ord("\n")]
+    middles = [(begin + end) // 2 for begin, end in pairwise([0, *ends])]
+    around = [end + by for end in ends for by in (-1, 0, 1)]
+    return sorted({length for length in (0, *middles, *around) if length < len(stream)})
+
+
 async def test_cut_off_is_never_finished(dialect: Dialect) -> None:
     whole = dialect.text("Hello") + dialect.end(dialect.stop)
-    for length in range(0, len(whole), 7):
+    for length in cuts(whole):
         chunks, error = await told_by(dialect, dialect.stream(whole[:length]))
         if TextChunk("Hello") in chunks:
             assert error is None
@@ -327,6 +353,33 @@ async def test_a_refused_schema_is_left_out_from_then_on(dialect: Dialect) -> No
     assert [dialect.schema_name in request.json for request in server.requests] == [True, False, False]
 
 
+def thinking_in(dialect: Dialect, request: Received) -> dict[str, Any]:
+    return {name: request.json[name] for name in dialect.thinking[True] if name in request.json}
+
+
+async def test_whether_a_model_thinks_is_left_to_the_server_unless_it_is_said(dialect: Dialect) -> None:
+    async with scripted_server(dialect.good) as server:
+        for think in (None, True, False):
+            await listen(dialect.backend(server.url, "owl-7b", think=think))
+    told = [thinking_in(dialect, request) for request in server.requests]
+    assert told == [{}, dialect.thinking[True], dialect.thinking[False]]
+
+
+@pytest.mark.parametrize("think", [True, False])
+async def test_a_server_that_cannot_be_told_to_think_is_asked_without_from_then_on(
+    dialect: Dialect, think: bool
+) -> None:
+    refusals = [refuse("400 Bad Request", refusal) for refusal in dialect.thinking_refusals]
+    async with scripted_server(*refusals, dialect.good) as server:
+        backend = dialect.backend(server.url, "owl-7b", think=think)
+        for _ in range(2):
+            assert await listen(backend) == ([TextChunk("Hello"), Finished(dialect.stop)], None)
+    assert thinking_in(dialect, server.requests[0]) == dialect.thinking[think]
+    assert [thinking_in(dialect, request) for request in server.requests[-2:]] == [{}, {}]
+    assert len(server.requests) == len(refusals) + 2
+    assert dialect.schema_name in server.requests[-1].json, "only what is refused is left out"
+
+
 async def test_a_failure_that_is_not_about_the_schema_is_told_at_once(dialect: Dialect) -> None:
     async with asked(dialect, refuse("500 Oh No", dialect.refusal("out of memory"))) as (backend, server):
         _, error = await listen(backend)
@@ -344,8 +397,10 @@ async def test_cancelling_closes_the_connection_at_once(dialect: Dialect) -> Non
         gone.set()
 
     async with asked(dialect, endless) as (backend, _):
-        with trio.move_on_after(0.2) as scope:
-            await listen(backend)
+        with trio.CancelScope() as scope:
+            async with backend.open_stream(REQUEST) as stream:
+                async for _chunk in stream:
+                    scope.cancel()
         assert scope.cancelled_caught
         with trio.fail_after(0.5):
             await gone.wait()

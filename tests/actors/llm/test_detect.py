@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import pytest
 import trio
+from trio.testing import MockClock
 
-from actors.llm.detect import DetectedLlm, detect_llm, resolve_model
+from actors.llm.detect import PROBE_TIMEOUT_S, DetectedLlm, detect_llm, resolve_model
 from tests.helpers.scripted_http import Answer, Received, head_of, refuse, scripted_server, send
 
 
@@ -24,7 +25,7 @@ async def drip(stream: trio.SocketStream, _: Received) -> None:
     await stream.send_all(head_of("200 OK", "application/json") + b"{")
     while True:
         await stream.send_all(b" ")
-        await trio.sleep(0.01)
+        await trio.sleep(PROBE_TIMEOUT_S / 5)
 
 
 NO_LLM = {
@@ -63,16 +64,22 @@ def nobody() -> Iterator[int]:
 
 
 async def test_the_first_port_in_order_wins_even_if_it_answers_last() -> None:
+    answered = trio.Event()
+
+    async def early(stream: trio.SocketStream, request: Received) -> None:
+        await listing("early")(stream, request)
+        answered.set()
+
     async def late(stream: trio.SocketStream, request: Received) -> None:
-        await trio.sleep(0.2)
+        await answered.wait()
         await listing("late", "other")(stream, request)
 
-    async with servers([NO_LLM["web page"], late, listing("early")]) as ports:
+    async with servers([NO_LLM["web page"], late, early]) as ports:
         assert await detect_llm(ports) == DetectedLlm(f"http://127.0.0.1:{ports[1]}/v1", "late")
 
 
 @pytest.mark.parametrize("answer", NO_LLM.values(), ids=NO_LLM)
-async def test_any_other_program_is_passed_over(answer: Answer) -> None:
+async def test_any_other_program_is_passed_over(answer: Answer, quick_clock: MockClock) -> None:
     with nobody() as free:
         async with servers([answer, listing("owl")]) as ports:
             with trio.fail_after(1.0):
@@ -89,7 +96,7 @@ async def test_ollama_is_told_by_its_own_endpoint() -> None:
         assert await detect_llm((port,)) == DetectedLlm(f"http://127.0.0.1:{port}/v1", "owl:7b", "ollama")
 
 
-async def test_all_are_asked_at_once_and_not_for_long() -> None:
+async def test_all_are_asked_at_once_and_not_for_long(quick_clock: MockClock) -> None:
     async with servers([hang] * 10) as ports:
         started = trio.current_time()
         assert await detect_llm(ports, timeout_s=0.2) is None
@@ -118,7 +125,7 @@ async def test_a_given_url_is_asked_with_its_key() -> None:
     assert request.headers["authorization"] == "Bearer sk-key"
 
 
-async def test_a_given_url_that_does_not_answer_has_no_model() -> None:
+async def test_a_given_url_that_does_not_answer_has_no_model(quick_clock: MockClock) -> None:
     with nobody() as port:
         assert await resolve_model(f"http://127.0.0.1:{port}") is None
     async with servers([hang]) as (port,):

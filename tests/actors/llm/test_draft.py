@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actors.llm.draft import MAX_CHARS, Draft
 from protocol.errors import PersonaInvalid
-from protocol.mail import TextGrew, ThoughtGrew
+from protocol.mail import PersonaRejected, TextGrew, ThoughtGrew
 from protocol.persona import Persona, persona_strings, validate_persona
 
 VALID: dict[str, Any] = {
@@ -58,10 +58,13 @@ def read(pieces: list[str] | str) -> tuple[Persona, list[TextGrew], str]:
     draft, texts, thoughts = Draft(), [], ""
     for piece in pieces:
         for grown in draft.feed(piece):
-            if isinstance(grown, TextGrew):
-                texts.append(grown)
-            else:
-                thoughts += grown.delta
+            match grown:
+                case TextGrew():
+                    texts.append(grown)
+                case ThoughtGrew(delta=delta):
+                    thoughts += delta
+                case PersonaRejected():
+                    texts.clear()
     return draft.finish(), texts, thoughts
 
 
@@ -212,3 +215,21 @@ def test_an_empty_item_is_refused_before_a_later_one_is_shown() -> None:
     with pytest.raises(PersonaInvalid, match="/traits/0 is empty") as refused:
         draft.feed('", "brave"')
     assert refused.value.field == "/traits/0"
+
+
+def test_thinking_without_its_opening_tag_is_never_the_persona() -> None:
+    draft = Draft()
+    assert draft.feed('Perhaps {"name": "No') == [TextGrew(path="/name", delta="No")]
+    assert draft.feed('body"}? Better a fox.</thi') == [TextGrew(path="/name", delta="body")]
+    text = json.dumps(VALID)
+    rejected, thought, *texts = draft.feed(f"nk>\n{text}")
+    assert isinstance(rejected, PersonaRejected)
+    assert thought == ThoughtGrew(delta='Perhaps {"name": "Nobody"}? Better a fox.')
+    assert all(isinstance(letter, TextGrew) for letter in texts)
+    assert msgspec.to_builtins(draft.finish()) == VALID
+
+
+def test_prose_before_a_bare_closing_tag_is_told_as_thinking_and_takes_nothing_back() -> None:
+    draft = Draft()
+    assert draft.feed("A fox, then.</think>") == [ThoughtGrew(delta="A fox, then.")]
+    assert draft.feed('{"name": "Bra') == [TextGrew(path="/name", delta="Bra")]

@@ -1,4 +1,5 @@
 import random
+from collections.abc import Mapping
 
 import msgspec
 import pytest
@@ -114,3 +115,14 @@ def test_an_estimate_from_a_history_without_spread_is_still_honest() -> None:
     assert [estimate for _, estimate in pairs] == sorted(estimate for _, estimate in pairs)
     assert max(abs(true - estimate) for true, estimate in pairs) < 0.02
     assert pairs[-1][1] < 1
+
+
+def test_a_history_goes_on_where_an_earlier_one_ended() -> None:
+    kept: list[Mapping[str, int]] = []
+    earlier = LengthHistory(keep=kept.append)
+    for length in (1, 2, 700):
+        earlier.add(persona_with(length))
+    assert [fields["backstory"] for fields in kept] == [1, 2, 700]
+    later = LengthHistory([*kept, {"a field that there is no more": 3}], kept.append)
+    assert later.typical() == earlier.typical() != {}
+    assert len(kept) == 3, "what is known is not kept again"

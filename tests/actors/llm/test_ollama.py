@@ -46,18 +46,6 @@ async def test_the_request() -> None:
     assert "maxLength" not in schema["properties"]["system_prompt"], "llama.cpp refuses 2000"
 
 
-@pytest.mark.parametrize("think", [True, False])
-async def test_thinking_can_be_asked_for_and_is_given_up_when_refused(think: bool) -> None:
-    refusal = refuse("400 Bad Request", b'{"error": "\\"owl:7b\\" does not support thinking"}')
-    async with scripted_server(refusal, lines(HELLO, DONE)) as server:
-        backend = OllamaBackend(server.url, "owl:7b", think=think)
-        assert await collect(backend) == [TextChunk("Hello"), Finished("stop")]
-    first, second = (request.json for request in server.requests)
-    assert first["think"] is think
-    assert "think" not in second
-    assert "format" in second, "only what is refused is left out"
-
-
 async def test_the_last_line_says_how_long_loading_and_reading_took() -> None:
     last = {
         **DONE,

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from actors.llm import server as module
-from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk
+from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk, Waiting
 from actors.llm.server import LlmServer, ServerLimits, open_llm_server, with_port
 from actors.pty import Rung
 from protocol.errors import LlmUnavailable
@@ -21,6 +21,7 @@ from protocol.restart import RestartPolicy
 
 TOY = Path(__file__).parents[2] / "helpers" / "toy_llm_server.py"
 REQUEST = LlmRequest(messages=(), prompt="An owl")
+HELLO = [TextChunk("Hello"), Finished("stop")]
 SOON = RestartPolicy(intensity=3, period_s=60.0, backoff_s=0.01, backoff_max_s=0.01)
 
 
@@ -38,10 +39,21 @@ async def collect(server: LlmServer) -> list[Chunk]:
         return [chunk async for chunk in stream]
 
 
-async def until(holds: Callable[[], bool]) -> None:
+def server_starts(server: LlmServer) -> str:
+    return f"{server.name} is starting"
+
+
+async def until(server: LlmServer, holds: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not holds():
+            await server.changed.park()
+
+
+async def until_dead(pid: int) -> None:
+    """Looked at again and again: it is nobody's child here."""
     with trio.fail_after(10):
         while True:
-            if holds():
+            if not lives(pid) or _is_zombie(pid):
                 return
             await trio.sleep(0.01)
 
@@ -57,14 +69,12 @@ def lives(pid: int) -> bool:
 @pytest.mark.parametrize("options", [(), ("--lists-only",)])
 async def test_it_answers_once_it_is_ready(options: tuple[str, ...]) -> None:
     async with toy(*options) as server:
-        with pytest.raises(LlmUnavailable, match="is starting") as early:
-            await collect(server)
-        assert early.value.retryable
-        assert early.value.retry_after_ms is not None
-        assert 1000 <= early.value.retry_after_ms <= 10_000
-        await server.wait_ready()
-        assert await collect(server) == [TextChunk("Hello"), Finished("stop")]
-        await until(lambda: "asked for toy" in server.tail)
+        assert server.obstacle is not None
+        assert "is starting" in server.obstacle
+        assert await collect(server) == [Waiting(server_starts(server)), Waiting(None), *HELLO]
+        assert server.obstacle is None
+        assert await collect(server) == HELLO
+        await until(server, lambda: "asked for toy" in server.tail)
         assert "no secrets" in server.tail
         pid = server.pid
     assert pid is not None
@@ -77,14 +87,10 @@ async def test_a_killed_server_is_run_again() -> None:
         first = server.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        await until(lambda: server.pid != first)
-        with pytest.raises(LlmUnavailable, match="is starting") as refused:
-            await collect(server)
-        assert refused.value.retry_after_ms is not None
-        assert refused.value.retry_after_ms < 5000, "it knows by now how long a start takes"
-        await server.wait_ready()
+        await until(server, lambda: server.obstacle is not None)
+        assert await collect(server) == [Waiting(server_starts(server)), Waiting(None), *HELLO]
+        assert server.obstacle is None
         assert server.pid != first
-        assert (await collect(server))[-1] == Finished("stop")
 
 
 async def test_one_that_keeps_ending_is_given_up() -> None:
@@ -94,6 +100,7 @@ async def test_one_that_keeps_ending_is_given_up() -> None:
         with pytest.raises(LlmUnavailable, match=r"correct llm\.engine") as late:
             await collect(server)
         assert not late.value.retryable
+        assert server.obstacle == late.value.message
         assert "the model is broken" in server.tail
         assert server.pid is None
 
@@ -106,8 +113,8 @@ async def test_a_missing_command_is_given_up() -> None:
 
 
 async def test_one_that_never_listens_is_stopped_and_run_again() -> None:
-    async with toy("--mute", start_s=0.5, restarts=RestartPolicy(intensity=1, backoff_s=0.01)) as server:
-        await until(lambda: server.pid is not None)
+    async with toy("--mute", start_s=0.2, restarts=RestartPolicy(intensity=1, backoff_s=0.01)) as server:
+        await until(server, lambda: server.pid is not None)
         first = server.pid
         with pytest.raises(LlmUnavailable, match="keeps ending"):
             await server.wait_ready()
@@ -132,7 +139,7 @@ async def test_the_stubborn_and_the_leftovers_are_gone_when_the_block_ends(monke
         assert lives(child)
     assert pid is not None
     assert not lives(pid)
-    await until(lambda: not lives(child) or _is_zombie(child))
+    await until_dead(child)
 
 
 def _is_zombie(pid: int) -> bool:
@@ -170,14 +177,14 @@ trio.run(main)
         with trio.move_on_after(5, shield=True):
             gateway.kill()
             await gateway.wait()
-    await until(lambda: not lives(pid) or _is_zombie(pid))
+    await until_dead(pid)
 
 
 async def test_cancelled_while_it_starts_nothing_is_left() -> None:
     pid: int | None = None
     with trio.CancelScope() as scope:
         async with toy("--mute") as server:
-            await until(lambda: server.pid is not None)
+            await until(server, lambda: server.pid is not None)
             pid = server.pid
             scope.cancel()
             await trio.sleep_forever()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -21,9 +22,10 @@ from protocol.mail import (
     StepFinished,
     WorkerLeft,
 )
-from tests.helpers.fakes import PERSONA, PICTURE, ScriptedPainter
+from tests.helpers.fakes import PAINTER, PERSONA, PICTURE, ScriptedPainter
 
 WRITTEN = PersonaWritten(persona=PERSONA)
+DRAWN = msgspec.structs.replace(PICTURE, painter=PAINTER, seed=42, steps=2)
 
 
 class Studio:
@@ -63,12 +65,27 @@ async def test_it_draws_what_was_written(autojump_clock: trio.testing.MockClock)
         StepFinished(step=1, steps=2),
         StepFinished(step=2, steps=2),
         WorkerLeft(fate="exited", exit_code=0),
-        PICTURE,
+        DRAWN,
     ]
     (job,) = studio.painter.jobs
     assert (job.session, job.persona, job.image, job.seed) == ("s1", PERSONA, ImageOptions(), 42)
     assert studio.held_when[WorkerLeft] == 1, "the worker is gone before the slot is free"
     assert studio.held_when[PictureStored] == 0
+
+
+@pytest.mark.parametrize(("asked", "planned", "steps"), [(None, None, 2), (None, 5, 5), (9, 5, 9)])
+async def test_a_picture_tells_the_steps_it_was_asked_for_or_else_those_that_it_took(
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    planned: int | None,
+    steps: int,
+) -> None:
+    studio = Studio(ScriptedPainter())
+    monkeypatch.setattr(studio.painter, "planned_steps", lambda image: image.steps or planned or 0)
+    studio.mailbox.post(WRITTEN)
+    await studio.run(ImageOptions(steps=asked))
+    assert studio.letters[-1] == msgspec.structs.replace(DRAWN, steps=steps)
 
 
 async def test_it_takes_no_slot_while_the_persona_is_written(autojump_clock: trio.testing.MockClock) -> None:
@@ -78,7 +95,7 @@ async def test_it_takes_no_slot_while_the_persona_is_written(autojump_clock: tri
         await trio.testing.wait_all_tasks_blocked()
         assert (studio.slots.held, studio.letters) == (0, [])
         studio.mailbox.post(WRITTEN)
-    assert studio.letters[-1] == PICTURE
+    assert studio.letters[-1] == DRAWN
 
 
 async def test_it_tells_its_place_in_line(autojump_clock: trio.testing.MockClock) -> None:

@@ -13,7 +13,7 @@ from protocol.journal import Entry
 from protocol.lifecycle import Lifecycle
 from protocol.persona import Persona
 from protocol.view import SessionView
-from tests.helpers.fakes import ENGINES, PERSONA, PICTURE, Recorder, record_of
+from tests.helpers.fakes import ENGINES, PERSONA, PICTURE, WRITER, Recorder, record_of
 
 QUICK = StoreSettings(writes=StoreLimits(queue=100, retry_s=0.05), log=LogLimits(cached=0, patience_s=60))
 
@@ -41,7 +41,7 @@ def hatched(
         mail.WritingAdvanced(fraction=0.5, basis="estimated"),
         mail.PersonaRejected(reason="no, again"),
         mail.TextGrew(path="/name", delta=persona.name),
-        mail.PersonaWritten(persona=persona),
+        mail.PersonaWritten(persona=persona, writer=WRITER),
         mail.DrawingBegan(steps=2),
         mail.StepFinished(step=1, steps=2),
         picture,

@@ -3,12 +3,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.store.store import Store
+from actors.store.schema import MIGRATIONS, connect, migrate
+from actors.store.store import DATABASE, Store
 from protocol import mail
 from protocol.errors import Invalid, NotFound
 from protocol.lifecycle import Lifecycle
 from tests.actors.store.stores import hatch, opened, say
-from tests.helpers.fakes import ENGINES, PERSONA, PICTURE, record_of
+from tests.helpers.fakes import ENGINES, PAINTER, PERSONA, PICTURE, WRITER, record_of
 
 WREN = msgspec.structs.replace(PERSONA, name="Wren", species="paper fox", backstory="Él vivió en Ñuñoa.")
 
@@ -27,6 +28,40 @@ async def test_every_hatch_that_is_done_leaves_an_agent(tmp_path: Path) -> None:
         end = (await store.log.view("s1")).end
         assert end is not None
         assert end.agent == "s1"
+
+
+async def test_an_agent_tells_who_made_it_with_what(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await hatch(store.log, "s1", picture=msgspec.structs.replace(PICTURE, painter=PAINTER, seed=7, steps=4))
+    async with opened(tmp_path) as store:
+        agent = await store.agents.get("ann", "s1")
+        assert (agent.writer, agent.painter, agent.seed, agent.steps) == (WRITER, PAINTER, 7, 4)
+
+
+async def test_a_persona_that_was_given_has_no_writer(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.log.create(record_of(persona=PERSONA))
+        lifecycle = Lifecycle("s1", engines=ENGINES, steps=2, persona=PERSONA, now=0.0)
+        await say(store.log, "s1", [lifecycle.begin(), lifecycle.handle(PICTURE, 1.0), lifecycle.finish(None, 2.0)])
+        assert (await store.agents.get("ann", "s1")).writer is None
+
+
+async def test_an_agent_of_an_earlier_hatchery_is_still_found_and_what_it_did_not_keep_is_unknown(
+    tmp_path: Path,
+) -> None:
+    connection = connect(tmp_path / DATABASE)
+    migrate(connection, MIGRATIONS[:1])
+    connection.execute("INSERT INTO artifacts VALUES (?, 1, 'image/png', 64, 32)", (PICTURE.sha256,))
+    connection.execute(
+        "INSERT INTO agents (agent, owner, persona, prompt, seed, engines, avatar, created_at_ms)"
+        " VALUES ('s1', 'ann', ?, 'an owl', 7, ?, ?, 1)",
+        (msgspec.json.encode(PERSONA).decode(), msgspec.json.encode(ENGINES).decode(), PICTURE.sha256),
+    )
+    connection.close()
+    async with opened(tmp_path) as store:
+        agent = await store.agents.get("ann", "s1")
+        assert (agent.persona, agent.engines, agent.seed) == (PERSONA, ENGINES, 7)
+        assert (agent.steps, agent.writer, agent.painter) == (None, None, None)
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])

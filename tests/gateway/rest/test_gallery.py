@@ -4,6 +4,7 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx2
 import msgspec
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from actors.artifacts import ArtifactStore
 from actors.cards import read_card
@@ -24,7 +26,7 @@ from protocol import mail
 from protocol.card import from_card
 from protocol.persona import Persona
 from tests.actors.store.stores import hatched, opened, say
-from tests.helpers.fakes import ENGINES, PERSONA, png, record_of
+from tests.helpers.fakes import ENGINES, PAINTER, PERSONA, WRITER, png, record_of
 from tests.helpers.problems import check_problem
 from tests.helpers.serving import serving
 
@@ -47,7 +49,14 @@ class Site:
         source.write_bytes(png(colour=colour))
         stored = await self._artifacts.adopt_png(source, width=None, height=None)
         picture = mail.PictureStored(
-            sha256=stored.sha256, bytes=stored.bytes, mime=stored.mime, width=stored.width, height=stored.height
+            sha256=stored.sha256,
+            bytes=stored.bytes,
+            mime=stored.mime,
+            width=stored.width,
+            height=stored.height,
+            painter=PAINTER,
+            seed=7,
+            steps=4,
         )
         persona = msgspec.structs.replace(PERSONA, name=name)
         await self.store.log.create(record_of(session, owner=owner))
@@ -118,8 +127,11 @@ async def test_an_agent_tells_how_it_came_about(tmp_path: Path) -> None:
             "agent": "s1",
             "persona": msgspec.to_builtins(persona),
             "prompt": "an owl",
-            "seed": None,
+            "seed": 7,
+            "steps": 4,
             "engines": msgspec.to_builtins(ENGINES),
+            "writer": {"engine": "scripted", "model": "owl-7b"},
+            "painter": {"engine": "scripted", "model": "schnell", "version": "0.24.1"},
             "created_at_ms": item["created_at_ms"],
             "avatar_url": "",
             "card_png_url": "",
@@ -136,12 +148,22 @@ async def test_a_card_brings_the_agent_back(tmp_path: Path) -> None:
     assert avatar.content == png(colour="teal")
     assert (avatar.headers["content-type"], card.headers["content-type"]) == ("image/png", "image/png")
     assert json.headers["content-type"] == "application/json"
-    assert Image.open(io.BytesIO(card.content)).tobytes() == Image.open(io.BytesIO(avatar.content)).tobytes()
+    picture = Image.open(io.BytesIO(card.content))
+    assert picture.tobytes() == Image.open(io.BytesIO(avatar.content)).tobytes()
     assert read_card(card.content) == json.content
     read, making = from_card(json.content)
     assert read == persona
     assert making is not None
     assert (making.prompt, making.engines, making.version) == ("an owl", ENGINES, "1.2.3")
+    assert (making.seed, making.steps, making.writer, making.painter) == (7, 4, WRITER, PAINTER)
+    assert isinstance(picture, PngImageFile)
+    assert loads(picture.text["hatchery"]) == {
+        "model": "schnell",
+        "seed": 7,
+        "steps": 4,
+        "engine": "scripted",
+        "version": "0.24.1",
+    }
 
 
 async def test_files_are_readable_without_headers_by_signed_urls_until_they_expire(tmp_path: Path) -> None:

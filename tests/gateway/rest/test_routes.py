@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +16,10 @@ import pytest
 import trio
 from PIL import Image
 
+from actors.llm.server import LlmServer
 from gateway.serve import Gateway
 from protocol.commands import Watch
+from protocol.events import Progress
 from tests.helpers.gateways import PERSONA, listening_client, running_gateway
 from tests.helpers.problems import check_problem
 
@@ -277,3 +282,44 @@ async def test_health_and_readiness(tmp_path: Path) -> None:
         await http.post("/v1/hatches", json={"prompt": "x"})
         ready = (await http.get("/readyz")).json()
         assert ready == {"status": "ok", "engines": {"llm": "sim", "image": "sim"}, "running": 1}
+
+
+TOY = f"{sys.executable} {Path(__file__).parents[2] / 'helpers' / 'toy_llm_server.py'}"
+
+
+async def _until_ready_is(http: httpx2.AsyncClient, status: int) -> dict[str, Any]:
+    """The answer that says so; it is asked for again and again, as a load balancer does."""
+    with trio.fail_after(20):
+        while True:
+            response = await http.get("/readyz")
+            if response.status_code == status:
+                body: dict[str, Any] = response.json()
+                return body
+            await trio.sleep(0.01)
+
+
+async def test_it_is_not_ready_before_its_own_llm_server_is_and_says_so(tmp_path: Path) -> None:
+    async with _rest(tmp_path, llm__engine=TOY) as (gateway, http):
+        name = Path(sys.executable).name
+        starting = {"status": "no writer", "reason": f"{name} is starting"}
+        assert (await http.get("/readyz")).json().items() >= starting.items()
+        assert (await _until_ready_is(http, 200))["status"] == "ok"
+        server = gateway.services.sessions.workshop.llm
+        assert isinstance(server, LlmServer)
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        assert (await _until_ready_is(http, 503)).items() >= starting.items()
+        assert "reason" not in await _until_ready_is(http, 200)
+
+
+async def test_a_hatch_waits_for_the_llm_server_and_says_so(tmp_path: Path) -> None:
+    async with _rest(tmp_path, llm__engine=f"{TOY} --mute") as (gateway, http):
+        await http.post("/v1/hatches", json={"prompt": "an owl"})
+        async with listening_client(gateway) as listener:
+            (item,) = (await http.get("/v1/hatches")).json()["items"]
+            await listener.send(Watch(id=1, session=item["session"]))
+            said = await listener.until(
+                object, lambda m: "is starting" in getattr(getattr(m, "progress", m), "message", "")
+            )
+        progress = msgspec.convert(getattr(said, "progress", said), Progress)
+        assert (progress.stage, progress.basis) == ("persona", "indeterminate")

@@ -1,5 +1,6 @@
 """What the warm engine promises before it draws: steps, and which options it honours."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from actors.mflux.warm.engine import WarmEngine
 from actors.mflux.warm.program import warm_program
 from protocol.commands import ImageOptions
 from protocol.errors import Invalid
+from protocol.maker import Maker
 
 
 def engine(line: str) -> WarmEngine:
@@ -72,3 +74,17 @@ def test_what_it_does_not_honour_is_refused_by_name(line: str, field: str, value
     with pytest.raises(Invalid) as refused:
         engine(line).check(ImageOptions(**{field: value}))
     assert refused.value.field == f"hatch.image.{field}"
+
+
+@pytest.mark.parametrize(
+    ("line", "model"),
+    [
+        ("mflux-generate --model schnell", "schnell"),
+        ("mflux-generate-z-image-turbo", "z-image-turbo"),
+        ("mflux-generate-qwen --model /home/ann/models/my-qwen/", "my-qwen"),
+        ("mflux-generate-qwen --model someone/qwen-mine", "someone/qwen-mine"),
+    ],
+)
+def test_a_picture_is_made_by_the_model_that_is_loaded(line: str, model: str) -> None:
+    maker = engine(line).maker(ImageOptions())
+    assert maker == Maker(engine=line.split()[0], model=model, version=version("mflux"))

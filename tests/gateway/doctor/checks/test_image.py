@@ -1,6 +1,5 @@
 """mflux as files tell of it: commands on a path, their environment's metadata, models in a cache."""
 
-import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from actors.mflux.detect import COMMANDS
 from gateway.config import Config, ConfigError, load_config
-from gateway.doctor.checks.image import check_image, configured_program, mflux_version
+from gateway.doctor.checks.image import check_image, configured_program
 from gateway.doctor.finding import Finding
 
 FIRST, REPOSITORY = COMMANDS[0]
@@ -84,15 +83,6 @@ def test_a_version_that_was_never_tried_is_noticed(
 ) -> None:
     install(version=version)
     assert by_subject(check_image(settings("auto"), environ))["mflux"].status == "notice"
-
-
-def test_the_version_is_that_of_the_commands_own_environment(install: Install, tmp_path: Path) -> None:
-    link = tmp_path / "mflux-generate"
-    link.symlink_to(install(version="0.24.9"))
-    assert mflux_version(str(link)) == "0.24.9", "as uv tool links it"
-    beside = Path(importlib.metadata.distribution("mflux").locate_file("../../../bin/mflux-generate"))  # type: ignore[arg-type]
-    assert mflux_version(str(beside)) == importlib.metadata.version("mflux")
-    assert "mflux" not in sys.modules
 
 
 def test_a_configured_command_must_exist(install: Install, environ: dict[str, str]) -> None:
