@@ -109,6 +109,9 @@ MIGRATIONS: Final = (
 
     CREATE TABLE probe (padding BLOB NOT NULL);
     """,
+    """
+    CREATE INDEX uploads_of_owner ON uploads (owner);
+    """,
 )  # each brings the file one version forward; what was released is never edited, only followed by another one
 
 
