@@ -18,18 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.access.entrance import Entrance
 from gateway.access.origin import OriginPolicy
 from gateway.net.asgi import INTERNAL
+from gateway.net.bridle import BRIDLE
 from gateway.net.problem import Problem
 from gateway.rest.uploads import UPLOADS_PATH
 from protocol.errors import BadMessage, HatcheryError, Unauthenticated
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CODES: Final = {404: "not_found", 405: "bad_message"}
-_HEADERS: Final = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "x-frame-options": "DENY",
-    "cross-origin-opener-policy": "same-origin",
-}
 _CSP: Final = (  # of every answer that has no stricter one: the page's own files and socket, nothing inline
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self';"
     " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -49,7 +44,7 @@ def create_app(routes: Sequence[Route], policy: OriginPolicy, entrance: Entrance
                 CORSMiddleware,
                 allow_origins=policy.allowed_origins,
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
                 expose_headers=["Location", "Retry-After"],
             ),
             Middleware(_Gate, policy=policy, entrance=entrance),
@@ -70,7 +65,7 @@ class _Door:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
+                headers.update(BRIDLE)
                 headers.setdefault("content-security-policy", _CSP)
             await send(message)
 
@@ -93,7 +88,7 @@ class _Gate:
     def __init__(self, app: ASGIApp, policy: OriginPolicy, entrance: Entrance) -> None:
         self._app = app
         self._policy = policy
-        self._access = entrance.access
+        self._entrance = entrance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -106,8 +101,12 @@ class _Gate:
         await self._app(scope, receive, send)
 
     def _recognise(self, request: Request) -> None:
-        with contextlib.suppress(Unauthenticated) if _is_open(request) else contextlib.nullcontext():
-            request.state.identity = self._access.recognise(request.headers)
+        if _is_open(request):  # where a guess is not answered, and so not counted
+            with contextlib.suppress(Unauthenticated):
+                request.state.identity = self._entrance.access.recognise(request.headers)
+        else:
+            address = request.client.host if request.client else None
+            request.state.identity = self._entrance.recognise(request.headers, address)
 
     def _check(self, request: Request) -> None:
         if request.method in _READING:

@@ -113,8 +113,15 @@ def token(user: Annotated[str, typer.Argument(help="Whose token it is to be.")])
     typer.echo(f"token: {fresh}")
     typer.echo(f'line:  "{line}"')
     typer.echo(
-        "Give the token to its user; put the line into the file of --config: [access] tokens = [LINE, …].", err=True
+        "Give the token to its user; put the line into the file of --config: [access] tokens = [LINE, …].\n"
+        f"Limits of this user's own: [access.quotas.{_toml_key(user)}] hatches = 2, queued = 10,"
+        " connections, messages_per_s, messages_burst, uploads, upload_bytes, disk_bytes.",
+        err=True,
     )
+
+
+def _toml_key(user: str) -> str:
+    return f'"{user}"' if "." in user else user
 
 
 data_app = typer.Typer(help="Look after what a gateway has kept.", no_args_is_help=True)
@@ -143,18 +150,31 @@ def backup(
 
 @data_app.command()
 def prune(
-    sessions: Annotated[int, typer.Option("--sessions", min=0, help="How many ended sessions to keep.")] = 10_000,
-    days: Annotated[float, typer.Option("--days", min=0, help="How old an ended session may be.")] = 90,
-    upload_days: Annotated[float, typer.Option("--upload-days", min=0, help="How old an upload may be.")] = 30,
+    sessions: Annotated[
+        int | None, typer.Option("--sessions", min=0, help="How many ended sessions to keep [default: hatch.retained]")
+    ] = None,
+    days: Annotated[
+        float | None,
+        typer.Option("--days", min=0, help="How old an ended session may be [default: hatch.session_days]"),
+    ] = None,
+    upload_days: Annotated[
+        float | None, typer.Option("--upload-days", min=0, help="How old an upload may be [default: hatch.upload_days]")
+    ] = None,
     data: Data = None,
     config: File = None,
 ) -> None:
-    """Forget old sessions, uploads and the files that nobody refers to; agents stay. Stop the gateway first."""
-    from actors.store.store import Retention
-    from gateway.upkeep import run_prune
+    """Forget old sessions, uploads and the files that nobody refers to; agents stay.
 
-    retention = Retention(sessions=sessions, session_days=days, upload_days=upload_days)
-    _run(run_prune, _load(config, {"server.data": data}), retention, verbose=False)
+    A gateway that serves does this by itself, every hatch.upkeep_s; here it is done at once. Stop the gateway first.
+    """
+    from msgspec.structs import replace
+
+    from gateway.upkeep import retention, run_prune
+
+    loaded = _load(config, {"server.data": data})
+    asked = {"sessions": sessions, "session_days": days, "upload_days": upload_days}
+    kept = replace(retention(loaded), **{name: value for name, value in asked.items() if value is not None})
+    _run(run_prune, loaded, kept, verbose=False)
 
 
 def _load(file: Path | None, flags: dict[str, Any]) -> "Config":

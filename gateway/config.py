@@ -16,13 +16,16 @@ from msgspec import Meta
 from actors.census import MARKER
 
 PREFIX: Final = "HATCHERY_"
-TOKEN_LINE: Final = "^[A-Za-z0-9._-]{1,64}:sha256:[0-9a-f]{64}$"  # user, algorithm, hash
+USER_NAME: Final = "[A-Za-z0-9._-]{1,64}"
+TOKEN_LINE: Final = f"^{USER_NAME}:sha256:[0-9a-f]{{64}}$"  # user, algorithm, hash
 
 Positive = Annotated[float, Meta(gt=0, le=1e9)]  # 1e9 s are 32 years: no setting is infinite
+Days = Annotated[float, Meta(ge=0, le=1e6)]
 Count = Annotated[int, Meta(ge=1)]
 _AUTHORITY: Final = r"://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@*,:\[\]]+)(:[0-9]+)?/?$"
 PublicUrl = Annotated[str, Meta(pattern="^https?" + _AUTHORITY)]
 TokenLine = Annotated[str, Meta(pattern=TOKEN_LINE)]
+UserName = Annotated[str, Meta(pattern=f"^{USER_NAME}$")]
 WebOrigin = Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*" + _AUTHORITY)]
 
 
@@ -60,6 +63,19 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             ipaddress.ip_network(network)
 
 
+class UserQuota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One user's own share, `[access.quotas.USER]`; what it does not name is as `access` has it for every user."""
+
+    connections: Count | None = None
+    hatches: Count | None = None
+    queued: Count | None = None
+    messages_per_s: Positive | None = None
+    messages_burst: Count | None = None
+    uploads: Count | None = None
+    upload_bytes: Count | None = None
+    disk_bytes: Count | None = None
+
+
 class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is known, and how much one of them may have; without tokens everybody on this machine is one user."""
 
@@ -75,10 +91,24 @@ class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """WebSockets at a time from one address, where tokens are needed."""
     hatches_per_user: Count = 100
     """Hatches that may run or wait at a time for a user with a token."""
+    queued_per_user: Count = 100
+    """Hatches of them that may wait for their turn."""
+    uploads_per_user: Count = 1000
+    """Input pictures that are kept for a user with a token."""
+    upload_bytes_per_user: Count = 1024**3
+    """Bytes of input pictures that are kept for a user with a token."""
+    disk_bytes_per_user: Count = 10 * 1024**3
+    """Bytes of pictures, drawn and sent, that are kept for a user with a token; over it nothing new is taken."""
     messages_per_s: Positive = 100.0
     """Messages a second that one connection may send for long."""
     messages_burst: Count = 5000
     """Messages that it may send at once; as many again are refused before it is closed."""
+    quotas: dict[UserName, UserQuota] = {}
+    """Users who may have more or less, each a table `[access.quotas.USER]`; in the file only."""
+    wrong_tokens: Count = 20
+    """Wrong tokens that one address may show at once; what it shows beyond them is answered with 429."""
+    wrong_tokens_per_minute: Positive = 10.0
+    """Wrong tokens that it may show for long."""
 
 
 class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,12 +178,16 @@ class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The longest prompt, in characters."""
     running: Count = 1000
     """Hatches that may run or wait at a time."""
+    queued: Count = 1000
+    """Hatches of them that may wait for their turn to be written or drawn."""
     whole_s: Positive = 3600.0
     """Seconds that one hatch may take, waiting included."""
     upload_bytes: Count = 16 * 1024 * 1024
     """The largest input picture, in bytes as sent."""
     upload_pixels: Count = 32_000_000
     """The largest input picture, in pixels."""
+    disk_bytes: Count = 100 * 1024**3
+    """Bytes of pictures that the data directory may hold; over it nothing new is drawn or uploaded."""
     restarts: Annotated[int, Meta(ge=0)] = 1
     """How often a failed actor is run again within a minute."""
     durable: bool = True
@@ -166,8 +200,14 @@ class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds that an idempotency key is remembered."""
     tombstone_s: Positive = 60.0
     """Seconds that a cancel waits for the start of its key."""
+    session_days: Days = 90.0
+    """Days that an ended session is remembered; its agent stays."""
+    upload_days: Days = 30.0
+    """Days that an input picture is kept."""
+    upkeep_s: Positive = 3600.0
+    """Seconds between two rounds in which what is old is forgotten."""
     artifact_url_s: Positive = 86_400.0
-    """Seconds that the URL of a file works."""
+    """Seconds that the URL of a file works, and that the file stays when nobody refers to it any more."""
 
 
 class WireConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -271,7 +311,10 @@ def _from_environ(environ: Mapping[str, str]) -> Settings:
             raise ConfigError(
                 f"{variable} is no setting: they are {PREFIX}SECTION_NAME, with {places} one of {', '.join(allowed)}"
             )
-        is_list = isinstance(getattr(known(), name), list)
+        default = getattr(known(), name)
+        if isinstance(default, dict):
+            raise ConfigError(f"{variable}: {section}.{name} is a table, which only the file of --config can hold")
+        is_list = isinstance(default, list)
         settings.setdefault(section, {})[name] = (
             [v.strip() for v in value.split(",") if v.strip()] if is_list else value
         )

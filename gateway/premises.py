@@ -82,6 +82,8 @@ async def open_log(config: Config, publish: Publish, now_s: Callable[[], float])
     settings = StoreSettings(
         log=LogLimits(retained=hatch.retained),
         keys=KeyLimits(kept_s=hatch.key_s, tombstone_s=hatch.tombstone_s, capacity=hatch.retained),
+        disk_bytes=hatch.disk_bytes,
+        url_s=hatch.artifact_url_s,
     )
     async with AsyncExitStack() as stack:
         try:

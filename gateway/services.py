@@ -23,6 +23,7 @@ from actors.store.store import Store
 from gateway.access.auth import user_of
 from gateway.access.capability import Signer
 from gateway.access.entrance import Entrance, open_entrance
+from gateway.access.quota import Shares
 from gateway.config import Config
 from gateway.live.admission import HatchBounds
 from gateway.live.dialogue import DialogueLimits, Reception
@@ -35,6 +36,7 @@ from gateway.painters import open_painter
 from gateway.premises import open_log, open_premises
 from gateway.rest.eventstream import EventStreams
 from gateway.telemetry import HatchLog
+from gateway.upkeep import keep_up, retention
 from gateway.writers import open_writer
 from protocol.events import Limits
 from protocol.journal import Entry
@@ -108,7 +110,9 @@ async def open_services(
             ticker=ticker,
             bounds=_hatch_bounds(config),
             capacity=config.hatch.running,
-            per_user=config.access.hatches_per_user if config.access.tokens else None,
+            queued=config.hatch.queued,
+            shares=entrance.shares,
+            check_room=partial(_check_room, log.store, entrance.shares),
             random=random or SystemRandom(),
             now_ms=lambda: int(now_s() * 1000),
         )
@@ -120,6 +124,8 @@ async def open_services(
             server=f"hatchery/{version('hatchery')}",
         )
         streams = EventStreams(sessions, hub, ticker, heartbeat_s=config.server.heartbeat_s, owner_of=user_of)
+        if log.store is not None:
+            engine_room.start_soon(keep_up, log.store, retention(config), ticker, config.hatch.upkeep_s)
         await sessions.resume(log.unfinished)
         yield Services(
             sessions=sessions,
@@ -155,6 +161,12 @@ def _heard_by(*listeners: Publish) -> Publish:
             listener(view, entries)
 
     return publish
+
+
+async def _check_room(store: Store | None, shares: Shares, owner: str) -> None:
+    """Raises QuotaExceeded when the disk has no room for another picture of this owner."""
+    if store is not None:
+        await store.check_room(owner, shares.of(owner).room)
 
 
 def _hatch_limits(config: Config) -> HatchLimits:

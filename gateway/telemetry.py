@@ -1,12 +1,15 @@
 """Structured logs on stderr, readable on a terminal, one JSON object a line elsewhere; prompts and tokens never."""
 
+import io
 import logging
 import secrets
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.typing import EventDict, ExcInfo
 
 from protocol.events import End, State
 from protocol.journal import Entry
@@ -22,11 +25,11 @@ def configure_logging(*, verbose: bool) -> None:
     """
     terminal = sys.stderr.isatty()
     renderer = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(exception_formatter=_harmless_traceback)
         if terminal
         else structlog.processors.JSONRenderer()
     )
-    exceptions = [] if terminal else [structlog.processors.format_exc_info]
+    exceptions = [_harmless] if terminal else [structlog.processors.format_exc_info]  # JSON escapes by itself
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -38,6 +41,21 @@ def configure_logging(*, verbose: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if verbose else logging.WARNING),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is then: a live display takes it over
     )
+
+
+def _harmless(_logger: object, _name: str, event: EventDict) -> EventDict:
+    """Show what clients have said as text: no line of its own, and no command to the terminal."""
+    return {name: _printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _harmless_traceback(target: TextIO, exc_info: ExcInfo) -> None:
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    target.write("\n".join(map(_printable, written.getvalue().split("\n"))))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class HatchLog:

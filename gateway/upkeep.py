@@ -1,4 +1,4 @@
-"""`hatchery data`: look at what a gateway has kept, copy it, and forget what is old."""
+"""Looking after what is kept: `hatchery data`, and the rounds in which a gateway that serves forgets what is old."""
 
 import sys
 import time
@@ -6,15 +6,41 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
+import structlog
 import trio
 
 from actors.store.files import back_up, check_store
 from actors.store.schema import UnusableStore
-from actors.store.store import ARTIFACTS, DATABASE, Retention, StoreSettings, open_store
+from actors.store.store import ARTIFACTS, DATABASE, Retention, Store, StoreSettings, open_store
 from actors.sweep import DataInUse, open_data_lock
 from gateway.config import Config, ConfigError
+from gateway.live.ticker import Ticker
+from protocol.errors import HatcheryError
 from protocol.journal import Entry
 from protocol.view import SessionView
+
+log = structlog.get_logger(__name__)
+
+
+def retention(config: Config) -> Retention:
+    """How much the settings keep."""
+    hatch = config.hatch
+    return Retention(sessions=hatch.retained, session_days=hatch.session_days, upload_days=hatch.upload_days)
+
+
+async def keep_up(store: Store, kept: Retention, ticker: Ticker, every_s: float) -> None:
+    """Forget what is old, now and every so many seconds, until cancelled; a round that fails is logged and made up."""
+    while True:
+        due = trio.Event()
+        ticker.at(trio.current_time() + every_s, due.set)
+        try:
+            pruned = await store.prune(kept)
+        except (HatcheryError, OSError, apsw.Error) as error:
+            log.warning("upkeep_failed", error=str(error))
+        else:
+            if pruned.sessions or pruned.uploads or pruned.files:
+                log.info("upkeep", sessions=pruned.sessions, uploads=pruned.uploads, files=pruned.files)
+        await due.wait()
 
 
 async def run_check(config: Config) -> int:
@@ -47,10 +73,11 @@ async def run_backup(config: Config, target: Path) -> int:
 async def run_prune(config: Config, retention: Retention) -> int:
     """`hatchery data prune`: forget what is old; agents stay. Raises ConfigError, also while a gateway runs there."""
     _database(config)
+    settings = StoreSettings(url_s=config.hatch.artifact_url_s)
     try:
         async with (
             open_data_lock(config.data),
-            open_store(config.data, _publish, settings=StoreSettings(), now_s=time.time) as store,
+            open_store(config.data, _publish, settings=settings, now_s=time.time) as store,
         ):
             pruned = await store.prune(retention)
     except (DataInUse, UnusableStore) as error:

@@ -190,7 +190,13 @@ class SqliteLog:
         return Listing(items, str(page[-1][0]) if len(found) > limit else None)
 
     async def prune(self, *, beyond: int, before_ms: int) -> int:
-        """Forget ended sessions but the latest `beyond`, and all that ended before a time; returns how many."""
+        """Forget expired keys, ended sessions but the latest `beyond`, and all that ended before a time.
+
+        Returns how many sessions that were.
+        """
+        await self._database.write(
+            partial(keys.forget_expired, now=self._key_clock(), limits=self._key_limits),
+        )
         pruned = await self._database.write(
             partial(rows.prune_sessions, beyond=beyond, before_ms=before_ms, remembered=self._limits.retained)
         )

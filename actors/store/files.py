@@ -1,6 +1,8 @@
 """The artifact store's files seen from the tables: which of them somebody refers to, and which are whole."""
 
+import contextlib
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,9 +13,8 @@ import msgspec
 from actors.store.schema import APPLICATION_ID, connect
 from actors.store.sql import select
 
-_FORGET_UNUSED = """
-    DELETE FROM artifacts
-    WHERE NOT EXISTS (SELECT 1 FROM session_artifacts AS shown WHERE shown.sha256 = artifacts.sha256)
+_UNUSED = """
+    NOT EXISTS (SELECT 1 FROM session_artifacts AS shown WHERE shown.sha256 = artifacts.sha256)
     AND NOT EXISTS (SELECT 1 FROM uploads WHERE uploads.sha256 = artifacts.sha256)
     AND NOT EXISTS (SELECT 1 FROM agents WHERE avatar = artifacts.sha256)
 """
@@ -101,9 +102,25 @@ def files_before(artifacts: Path, before_s: float) -> list[Path]:
     return [file for file in artifacts.glob("??/*") if _is_older(file, before_s)]
 
 
-def forget_unused(connection: apsw.Connection, files: Iterable[Path]) -> list[Path]:
-    """Forget what nobody refers to any more; returns those of `files` that are unknown then."""
-    connection.execute(_FORGET_UNUSED)
+def find_unused(connection: apsw.Connection) -> list[str]:
+    """The SHA-256 of every file that nobody refers to any more."""
+    return [sha256 for (sha256,) in select(connection, f"SELECT sha256 FROM artifacts WHERE {_UNUSED}")]
+
+
+def touch(artifacts: Path, files: Iterable[str], now_s: float) -> None:
+    """Note in files, by their SHA-256, that they have been of use until now."""
+    for sha256 in files:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.utime(artifacts / sha256[:2] / sha256, (now_s, now_s))
+
+
+def forget(connection: apsw.Connection, unused: Iterable[str]) -> None:
+    """Forget files that nobody refers to, if that is still so."""
+    connection.executemany(f"DELETE FROM artifacts WHERE sha256 = ? AND {_UNUSED}", [(sha256,) for sha256 in unused])
+
+
+def find_unknown(connection: apsw.Connection, files: Iterable[Path]) -> list[Path]:
+    """Those files that the tables do not know."""
     known = {sha256 for (sha256,) in select(connection, "SELECT sha256 FROM artifacts")}
     return [file for file in files if file.name not in known]
 

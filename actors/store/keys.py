@@ -41,6 +41,12 @@ def latest_time(connection: apsw.Connection) -> float:
     return latest or 0.0
 
 
+def forget_expired(connection: apsw.Connection, now: float, limits: KeyLimits) -> None:
+    """Forget keys and early cancels whose time is over."""
+    connection.execute("DELETE FROM claims WHERE at_s <= ?", (now - limits.kept_s,))
+    connection.execute("DELETE FROM tombstones WHERE at_s <= ?", (now - limits.tombstone_s,))
+
+
 def find(connection: apsw.Connection, owner: str, key: str, now: float, limits: KeyLimits) -> str | None:
     """The session that this key started, or None."""
     found = _find(connection, owner, key, now, limits)

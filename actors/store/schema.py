@@ -120,6 +120,7 @@ MIGRATIONS: Final = (
         fields TEXT NOT NULL
     );
     CREATE INDEX lengths_of_writer ON lengths (writer, number);
+    CREATE INDEX uploads_of_owner ON uploads (owner);
     """,
 )  # each brings the file one version forward; what was released is never edited, only followed by another one
 

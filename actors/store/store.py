@@ -14,10 +14,21 @@ from actors.store.agents import Agents
 from actors.store.database import Database, StoreLimits, open_database
 from actors.store.durations import Durations
 from actors.store.eventlog import LogLimits, SqliteLog, open_sqlite_log
-from actors.store.files import Finding, back_up, check_store, files_before, forget_unused, remove
+from actors.store.files import (
+    Finding,
+    back_up,
+    check_store,
+    files_before,
+    find_unknown,
+    find_unused,
+    forget,
+    remove,
+    touch,
+)
 from actors.store.keys import KeyLimits
 from actors.store.lengths import Lengths
 from actors.store.uploads import Uploads, prune_uploads
+from actors.store.usage import Room, check_disk
 
 DATABASE: Final = "hatchery.sqlite3"
 ARTIFACTS: Final = "artifacts"
@@ -25,13 +36,19 @@ YOUNG_S: Final = 3600.0  # a file adopted within this time may belong to a hatch
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All bounds of a store; so many `durations` are kept for each stage of the same work, `lengths` of each writer."""
+    """All bounds of a store.
+
+    `durations` is how many are kept for each stage of the same work, `lengths` for each writer; `disk_bytes` what all
+    pictures together may take, and `url_s` the seconds for which somebody may hold the URL of a file.
+    """
 
     writes: StoreLimits = StoreLimits()
     log: LogLimits = LogLimits()
     keys: KeyLimits = KeyLimits()
     durations: int = 50
     lengths: int = 50
+    disk_bytes: int = 100 * 1024**3
+    url_s: float = 0.0
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,12 +75,13 @@ class Store:
     ) -> None:
         self.log = log
         self.agents = Agents(database)
-        self.uploads = Uploads(database, lambda: int(now_s() * 1000))
+        self.uploads = Uploads(database, lambda: int(now_s() * 1000), settings.disk_bytes)
         self.durations = Durations(database, per_stage=settings.durations, now_ms=lambda: int(now_s() * 1000))
         self.lengths = Lengths(database, per_writer=settings.lengths)
         self._path = directory / DATABASE
         self._artifacts = directory / ARTIFACTS
         self._database = database
+        self._settings = settings
         self._now_s = now_s
         self._upkeep = trio.Lock()  # no file goes while it is looked at or copied
 
@@ -71,6 +89,10 @@ class Store:
     def healthy(self) -> bool:
         """Whether the latest attempt to write has worked."""
         return self._database.healthy
+
+    async def check_room(self, owner: str, room: Room) -> None:
+        """Raise QuotaExceeded if there is no room for another picture of this owner."""
+        await self._database.read(partial(check_disk, owner=owner, room=room, whole=self._settings.disk_bytes))
 
     async def check(self) -> list[Finding]:
         """Everything that is not as it should be, after reading every page and every file."""
@@ -83,8 +105,12 @@ class Store:
             await trio.to_thread.run_sync(back_up, self._path, self._artifacts, target)
 
     async def prune(self, retention: Retention) -> Pruned:
-        """Forget what is old, and then the files that nobody refers to any more. Raises Overloaded."""
+        """Forget what is old, and remove files to which nobody has referred, or can have held a URL, for long enough.
+
+        A file's time of change tells when it was adopted, or when nobody referred to it any more. Raises Overloaded.
+        """
         now = self._now_s()
+        old_s = now - max(YOUNG_S, self._settings.url_s)
         async with self._upkeep:
             sessions = await self.log.prune(
                 beyond=retention.sessions, before_ms=int((now - retention.session_days * 86_400) * 1000)
@@ -92,9 +118,12 @@ class Store:
             uploads = await self._database.write(
                 partial(prune_uploads, before_ms=int((now - retention.upload_days * 86_400) * 1000))
             )
-            old = await trio.to_thread.run_sync(files_before, self._artifacts, now - YOUNG_S)
-            unused = await self._database.write(partial(forget_unused, files=old))
-            files = await trio.to_thread.run_sync(remove, unused, now - YOUNG_S)
+            unused = await self._database.read(find_unused)
+            await trio.to_thread.run_sync(touch, self._artifacts, unused, now)
+            await self._database.write(partial(forget, unused=unused))
+            old = await trio.to_thread.run_sync(files_before, self._artifacts, old_s)
+            unknown = await self._database.read(partial(find_unknown, files=old))
+            files = await trio.to_thread.run_sync(remove, unknown, old_s)
         return Pruned(sessions=sessions, uploads=uploads, files=files)
 
 

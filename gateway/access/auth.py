@@ -26,6 +26,10 @@ NEEDED: Final = "a token is needed: send Authorization: Bearer, or log in on the
 MAX_SECRET_CHARS: Final = 1000
 
 
+class WrongSecret(Unauthenticated):
+    """What was shown was never given out here: a guess, unlike nothing at all or something that has expired."""
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who was recognised, until `expires_s` (seconds since 1970).
 
@@ -84,7 +88,7 @@ class Access:
             if hmac.compare_digest(shown, digest):
                 found = Identity(user=user, key=_fingerprint(digest))
         if found is None:
-            raise Unauthenticated("this token is not known here: check it for a missing or doubled character")
+            raise WrongSecret("this token is not known here: check it for a missing or doubled character")
         return found
 
     def recognise(self, headers: Headers) -> Identity:
@@ -164,7 +168,7 @@ class _Seal:
     def unseal(self, sealed: str) -> tuple[str, int]:
         text, expires, signature = sealed[:MAX_SECRET_CHARS].rsplit(":", 2) if sealed.count(":") >= 2 else ("", "", "")
         if not hmac.compare_digest(self._signature(text, expires).encode(), signature.encode("utf-8", "replace")):
-            raise Unauthenticated("this was not signed here: ask for a fresh one")
+            raise WrongSecret("this was not signed here: ask for a fresh one")
         if int(expires) <= self._now_s():
             raise Unauthenticated("this has expired: ask for a fresh one")
         return text, int(expires)
@@ -182,4 +186,4 @@ def _from_base64url(text: str) -> str:
     try:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
     except (binascii.Error, ValueError) as error:  # UnicodeDecodeError is a ValueError
-        raise Unauthenticated("the bearer subprotocol holds no base64url") from error
+        raise WrongSecret("the bearer subprotocol holds no base64url") from error

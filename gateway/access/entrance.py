@@ -5,13 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import msgspec
+import structlog
+from starlette.datastructures import Headers
 
 from gateway.access.auth import Access, AccessLimits, Identity
 from gateway.access.proxies import TrustedProxies
-from gateway.access.quota import Quotas, Turnstile
+from gateway.access.quota import Shares, Turnstile, open_shares
+from gateway.access.throttle import Patience, Throttle
 from gateway.config import Config
 from protocol.commands import Hello
 from protocol.errors import Forbidden, Unauthenticated
+
+log = structlog.get_logger(__name__)
 
 
 class Entrance(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,20 +24,28 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
 
     access: Access
     proxies: TrustedProxies
-    quotas: Quotas
+    shares: Shares
+    throttle: Throttle
     turnstile: Turnstile
 
-    def greet(self, hello: Hello, known: Identity | None) -> Identity:
+    def recognise(self, headers: Headers, address: str | None) -> Identity:
+        """Who a request is from, by its headers. Raises Unauthenticated, or RateLimited for too many guesses."""
+        with self.throttle.watch(address):
+            return self.access.recognise(headers)
+
+    def greet(self, hello: Hello, known: Identity | None, address: str | None) -> Identity:
         """Who says hello; its own tokens go before `known`, from the handshake.
 
-        Raises Unauthenticated, or Forbidden for a guest who wants to follow.
+        Raises Unauthenticated, RateLimited for too many guesses, or Forbidden for a guest who wants to follow.
         """
         if hello.token is not None:
-            return self.access.bearer(hello.token)
+            with self.throttle.watch(address):
+                return self.access.bearer(hello.token)
         if hello.watch_token is not None:
             if hello.follow is not None:
                 raise Forbidden("a link is for one session: there is nothing to follow", field="follow")
-            return self.access.guest(hello.watch_token)
+            with self.throttle.watch(address):
+                return self.access.guest(hello.watch_token)
         if known is None:
             raise Unauthenticated("a token is needed: in Authorization, a bearer subprotocol, or hello.token")
         return known
@@ -51,16 +64,14 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
 def open_entrance(config: Config, secret: bytes, now_s: Callable[[], float] = time.time) -> Entrance:
     """The entrance that the settings ask for; `secret` signs logins and links, `now_s` is seconds since 1970."""
     access = config.access
-    shared = bool(access.tokens)  # one person on one machine has all of it
-    quotas = Quotas(
-        connections=access.connections_per_user if shared else None,
-        address_connections=access.connections_per_address if shared else None,
-        messages_per_s=access.messages_per_s,
-        messages_burst=access.messages_burst,
-    )
+    shares = open_shares(access)
+    users = {line.partition(":")[0] for line in access.tokens}
+    for user in access.quotas.keys() - users if users else ():
+        log.warning("quota_of_nobody", user=user)  # a slip of the pen would give somebody the usual share
     return Entrance(
         access=Access(access.tokens, secret, AccessLimits(login_s=access.login_s, link_s=access.link_s), now_s),
         proxies=TrustedProxies(config.server.trusted_proxies),
-        quotas=quotas,
-        turnstile=Turnstile(quotas),
+        shares=shares,
+        throttle=Throttle(Patience(burst=access.wrong_tokens, per_minute=access.wrong_tokens_per_minute)),
+        turnstile=Turnstile(shares, access.connections_per_address if access.tokens else None),
     )

@@ -103,7 +103,7 @@ class _Dialogue:
         self._visitor = visitor
         self._watcher = watcher
         self._entrance = entrance
-        self._pace = Pace(entrance.quotas, trio.current_time())
+        self._pace = Pace(entrance.shares.default, trio.current_time())
         self._places = places  # taken at the turnstile, given back with the connection
         self._hub = reception.hub
         self._sessions = reception.sessions
@@ -159,6 +159,8 @@ class _Dialogue:
         match error:
             case Unauthenticated():
                 self._hang_up(CLOSE_UNAUTHENTICATED, "unauthenticated")
+            case RateLimited():
+                self._hang_up(CLOSE_RATE, "too many wrong tokens")
             case QuotaExceeded():
                 self._hang_up(CLOSE_CONNECTIONS, "too many connections")
 
@@ -214,10 +216,12 @@ class _Dialogue:
                 self._hub.say(self._watcher, Pong(id=id_))
 
     async def _greet(self, hello: Hello) -> None:
-        identity = self._entrance.greet(hello, self._visitor.identity)
+        identity = self._entrance.greet(hello, self._visitor.identity, self._visitor.address)
         found = [(cursor, await self._find(identity, cursor.session)) for cursor in hello.resume]
         self._places.enter_context(self._entrance.place(identity, self._visitor.address))
         self._identity = identity
+        self._pace = Pace(self._entrance.shares.of(identity.user), trio.current_time())
+        self._pace.take(trio.current_time())  # this `hello`
         if identity.session is None:
             self._watcher.owner = identity.user
         resumed = [_judge(cursor, view) for cursor, view in found]  # with no await before they are attached

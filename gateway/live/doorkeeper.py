@@ -33,19 +33,22 @@ class Doorkeeper:
                 raise NotFound(f"the WebSocket is at {SOCKET_PATH}")
             self._policy.check_origin(request.headers.get("origin"))
             subprotocol, codec = _choose_codec(request)
+            client = self._entrance.proxies.client(request.peer, request.headers)
+            address = client[0] if client else None
+            identity = self._recognise(request, address)
         except HatcheryError as error:
             return Problem.of(error)
-        client = self._entrance.proxies.client(request.peer, request.headers)
-        visitor = Visitor(
-            connection=secrets.token_hex(6), address=client[0] if client else None, identity=self._recognise(request)
-        )
+        visitor = Visitor(connection=secrets.token_hex(6), address=address, identity=identity)
         serve = partial(converse, codec=codec, visitor=visitor, reception=self._reception, entrance=self._entrance)
         return Admission(subprotocol, serve)
 
-    def _recognise(self, request: UpgradeRequest) -> Identity | None:
-        """Who it is by the headers; None leaves it to `hello`: browsers cannot read why a handshake was refused."""
+    def _recognise(self, request: UpgradeRequest, address: str | None) -> Identity | None:
+        """Who it is by the headers; None leaves it to `hello`: browsers cannot read why a handshake was refused.
+
+        Raises RateLimited for too many guesses.
+        """
         try:
-            return self._entrance.access.recognise(request.headers)
+            return self._entrance.recognise(request.headers, address)
         except Unauthenticated:
             return None
 

@@ -1,7 +1,7 @@
 """Starting, finding and cancelling hatches: what a person may do, whichever way they ask."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from random import Random
 from typing import Literal
 
@@ -11,6 +11,7 @@ import trio
 
 from actors.eventlog import Claim, Existing, Listing
 from actors.hatch import Hatch, Workshop, open_hatch
+from gateway.access.quota import Shares
 from gateway.live.admission import HatchBounds, check_hatch
 from gateway.live.hub import Hub, Watcher
 from gateway.live.leash import Leashes
@@ -42,12 +43,18 @@ class Started(msgspec.Struct, frozen=True):
 class _Place:
     """One of the places for running hatches; a cancel that comes before its hatch is under way is kept for it."""
 
-    __slots__ = ("doom", "hatch", "owner")
+    __slots__ = ("doom", "hatch", "owner", "view")
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.doom: str | None = None
         self.hatch: Hatch | None = None
+        self.view: SessionView | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is for the hatch's turn that its owner waits."""
+        return self.view is None or self.view.state in ("queued", "waiting")
 
     async def cancel(self, reason: str) -> None:
         if self.hatch is None:
@@ -68,7 +75,9 @@ class Sessions:
         ticker: Ticker,
         bounds: HatchBounds,
         capacity: int,
-        per_user: int | None,
+        queued: int,
+        shares: Shares,
+        check_room: Callable[[str], Awaitable[None]],
         random: Random,
         now_ms: Callable[[], int],
     ) -> None:
@@ -77,7 +86,9 @@ class Sessions:
         self._nursery = nursery
         self._hub = hub
         self._capacity = capacity
-        self._per_user = per_user
+        self._queued = queued
+        self._shares = shares
+        self._check_room = check_room
         self._random = random
         self._now_ms = now_ms
         self._running: dict[str, _Place] = {}
@@ -101,6 +112,7 @@ class Sessions:
         eventlog = self.workshop.eventlog
         if claim is not None and (found := await eventlog.claimed(owner, claim)) is not None:
             return Started(found, existing=True)
+        await self._check_room(owner)
         self._admit(owner, beginning.hatch)
         session = f"{self._random.getrandbits(80):020x}"
         hatch = self._with_seed(beginning.hatch)
@@ -121,6 +133,7 @@ class Sessions:
             self._leave(session)
             return Started(created.view, existing=True)
         view, place.doom = created.view, place.doom or created.doom
+        place.view = view
         log.info("hatch_started", session=session, owner=owner)
         self._hub.announce(view, starter)
         await self._go(record, place)
@@ -137,6 +150,7 @@ class Sessions:
 
     async def _resume(self, so_far: Recovered) -> Hatch | None:
         place = self._running[so_far.record.session] = _Place(so_far.record.owner)
+        place.view = await self.workshop.eventlog.view(so_far.record.session)
         await self._go(so_far.record, place, so_far)
         return place.hatch
 
@@ -196,10 +210,25 @@ class Sessions:
             raise Draining("the gateway is stopping: start again in a moment", retry_after_ms=2000)
         check_hatch(hatch, self.bounds)
         self.workshop.image.check(hatch.image)
-        if len(self._running) >= self._capacity:
+        self._check_places(owner)
+
+    def _check_places(self, owner: str) -> None:
+        """Raise Overloaded or QuotaExceeded when there are too many hatches, in all or of this owner."""
+        everybody = self._running.values()
+        if len(everybody) >= self._capacity:
             raise Overloaded(f"{self._capacity} hatches are running: try again in a while", retry_after_ms=5000)
-        if self._per_user is not None and sum(p.owner == owner for p in self._running.values()) >= self._per_user:
-            raise QuotaExceeded(f"{self._per_user} of your hatches are running: wait for one, or cancel one")
+        slots = self.workshop.llm_slots
+        free = slots.capacity - slots.held  # who is about to have one of these does not wait
+        if _waiting(everybody, self._queued + free):
+            raise Overloaded(f"{self._queued} hatches wait for their turn: try again in a while", retry_after_ms=5000)
+        share = self._shares.of(owner)
+        if share.hatches is None and share.queued is None:
+            return
+        own = [place for place in everybody if place.owner == owner]
+        if share.hatches is not None and len(own) >= share.hatches:
+            raise QuotaExceeded(f"{share.hatches} of your hatches are running: wait for one, or cancel one")
+        if share.queued is not None and _waiting(own, share.queued + free):
+            raise QuotaExceeded(f"{share.queued} of your hatches wait for their turn: wait for one, or cancel one")
 
     async def _run(
         self, record: SessionRecord, place: _Place, so_far: Recovered | None, task_status: trio.TaskStatus[None]
@@ -228,6 +257,11 @@ class Sessions:
         place = self._running.get(session)
         if place is not None:
             self._nursery.start_soon(place.cancel, "nobody watches any more")
+
+
+def _waiting(places: Collection[_Place], most: int) -> bool:
+    """Whether so many wait; where fewer are here at all, none of them is looked at."""
+    return len(places) >= most and sum(place.waits for place in places) >= most
 
 
 def _digest(hatch: HatchRequest) -> bytes:

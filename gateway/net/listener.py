@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 import trio
 
+from gateway.net.bridle import bridled
 from gateway.net.problem import Problem
 from gateway.net.transport import PeerGone, SocketTransport, Transport
 
@@ -140,7 +141,7 @@ class _Floor:
 async def _refuse(transport: Transport) -> None:
     problem = Problem(status=503, code="overloaded", detail="Too many connections.", retry_after_ms=1000)
     body = problem.body()
-    headers = [*problem.raw_headers(body), (b"connection", b"close")]
+    headers = bridled([*problem.raw_headers(body), (b"connection", b"close")])
     head = b"".join(b"%s: %s\r\n" % header for header in headers)
     with contextlib.suppress(PeerGone):
         transport.try_send(b"HTTP/1.1 503 Service Unavailable\r\n%s\r\n%s" % (head, body))

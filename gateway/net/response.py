@@ -6,6 +6,7 @@ import http
 import h11
 import msgspec
 
+from gateway.net.bridle import bridled
 from gateway.net.problem import Problem
 from gateway.net.transport import Transport
 
@@ -79,7 +80,7 @@ class Response:
     async def answer(self, problem: Problem) -> None:
         """Be the response that tells of `problem`, the last one of its connection."""
         body = problem.body()
-        await self.start(problem.status, [*problem.raw_headers(body), (b"connection", b"close")])
+        await self.start(problem.status, bridled([*problem.raw_headers(body), (b"connection", b"close")]))
         await self.write(body, more=False)
 
     async def _emit(self, *events: h11.Data | h11.EndOfMessage) -> None:

@@ -12,6 +12,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from gateway.net.bridle import BRIDLE
 from gateway.net.problem import Problem
 from gateway.net.transport import Address
 from gateway.net.websocket import UpgradeRequest, WebSocket, WebSocketLimits
@@ -67,6 +68,7 @@ def negotiate(request: UpgradeRequest, admit: Admit, limits: WebSocketLimits) ->
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     response = protocol.accept(HandshakeRequest(request.path, HandshakeHeaders(headers)))
     if response.status_code == 101:
+        response.headers.update(BRIDLE)
         return Handshake(protocol, response.serialize(), admission.serve)
     return Problem(status=response.status_code, code="bad_message", detail=bytes(response.body).decode().strip())
 

@@ -34,5 +34,6 @@ def all_routes(services: Services, config: Config) -> list[Route]:
         version=version("hatchery"),
     )
     limits = UploadLimits(bytes=config.hatch.upload_bytes, pixels=config.hatch.upload_pixels)
-    uploads = UploadRoutes(services.store.uploads, services.artifacts, limits, owner_of=user_of)
+    shares = services.entrance.shares
+    uploads = UploadRoutes(services.store.uploads, services.artifacts, limits, owner_of=user_of, shares=shares)
     return [*routes, *gallery.routes(), *uploads.routes()]

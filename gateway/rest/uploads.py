@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from actors.artifacts import ArtifactStore, StoredPicture
 from actors.store.uploads import Uploads
+from gateway.access.quota import Shares
 from protocol.errors import BadMessage, Invalid, Overloaded, TooLarge
 
 UPLOADS_PATH: Final = "/v1/uploads"
@@ -31,15 +32,22 @@ class UploadLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UploadRoutes:
-    """The endpoint over one store's uploads; `owner_of` tells who asks, and may raise."""
+    """The endpoint over one store's uploads; `owner_of` tells who asks, and may raise, `shares` how much is theirs."""
 
     def __init__(
-        self, uploads: Uploads, artifacts: ArtifactStore, limits: UploadLimits, *, owner_of: Callable[[Request], str]
+        self,
+        uploads: Uploads,
+        artifacts: ArtifactStore,
+        limits: UploadLimits,
+        *,
+        owner_of: Callable[[Request], str],
+        shares: Shares,
     ) -> None:
         self._uploads = uploads
         self._artifacts = artifacts
         self._limits = limits
         self._owner_of = owner_of
+        self._shares = shares
         self._places = trio.CapacityLimiter(limits.under_way)
         self._decoders = trio.CapacityLimiter(limits.decoded)
 
@@ -53,6 +61,8 @@ class UploadRoutes:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in FORMATS:
             raise BadMessage(f"the body is a picture: send Content-Type: {', '.join(FORMATS)}", field="content-type")
+        room = self._shares.of(owner).room
+        await self._uploads.check(owner, room)  # before a body is read and decoded in vain
         try:
             self._places.acquire_nowait()
         except trio.WouldBlock:
@@ -62,7 +72,7 @@ class UploadRoutes:
         finally:
             self._places.release()
         upload = secrets.token_hex(10)
-        await self._uploads.add(owner, upload, picture)
+        await self._uploads.add(owner, upload, picture, room)
         answer = {"id": upload, "width": picture.width, "height": picture.height, "sha256": picture.sha256}
         return Response(msgspec.json.encode(answer), 201, media_type="application/json")
 

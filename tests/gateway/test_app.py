@@ -1,5 +1,6 @@
 """What every request must pass, against a real gateway."""
 
+import base64
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,9 +9,13 @@ from typing import Any
 
 import httpx2
 import pytest
+import trio
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from websockets.exceptions import InvalidStatus
+from websockets.trio.client import connect
+from websockets.typing import Subprotocol
 
 from gateway.access.auth import new_token, user_of
 from gateway.access.entrance import open_entrance
@@ -202,3 +207,88 @@ async def test_an_allowed_page_can_read_that_a_token_is_needed(tmp_path: Path) -
         assert (await http.options("/v1/hatches", headers={**asked, "Origin": ALLOWED})).status_code == 200
         bearer = {**JSON, "Origin": ALLOWED, "Authorization": f"Bearer {token}"}
         assert (await http.post("/v1/hatches", content=HATCH, headers=bearer)).status_code == 202
+
+
+async def test_what_the_raw_layer_answers_keeps_browsers_from_guessing_too(tmp_path: Path) -> None:
+    key = "A" * 22 + "=="
+    upgrade = f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+    async with running_gateway(tmp_path, server__max_connections=1) as gateway:
+        authority = gateway.url.removeprefix("http://")
+        host, port = authority.split(":")
+        for status, request in (
+            (400, "nonsense\r\n\r\n"),
+            (400, f"GET nowhere HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+            (400, f"GET /v1/ws HTTP/1.1\r\nHost: evil.example\r\n{upgrade}\r\n"),
+            (403, f"GET /v1/ws HTTP/1.1\r\nHost: {authority}\r\nOrigin: https://evil.example\r\n{upgrade}\r\n"),
+            (404, f"GET /ws HTTP/1.1\r\nHost: {authority}\r\n{upgrade}\r\n"),
+            (101, f"GET /v1/ws HTTP/1.1\r\nHost: {authority}\r\n{upgrade}\r\n"),
+        ):
+            async with await trio.open_tcp_stream(host, int(port)) as stream:
+                await stream.send_all(request.encode())
+                _check_bridle(await _head(stream), status)
+                if status == 101:  # the one place is taken
+                    async with await trio.open_tcp_stream(host, int(port)) as another:
+                        _check_bridle(await _head(another), 503)
+
+
+async def _head(stream: trio.SocketStream) -> str:
+    head = b""
+    with trio.fail_after(10):
+        while b"\r\n\r\n" not in head:
+            part = await stream.receive_some()
+            assert part
+            head += part
+    return head.partition(b"\r\n\r\n")[0].decode().lower()
+
+
+def _check_bridle(head: str, status: int) -> None:
+    assert head.startswith(f"http/1.1 {status} "), head
+    for header in ("x-content-type-options: nosniff", "referrer-policy: no-referrer", "x-frame-options: deny"):
+        assert head.count(header) == 1, (header, head)
+    assert status == 101 or "content-security-policy: default-src 'none'" in head
+
+
+async def test_a_page_served_elsewhere_gets_all_it_needs_once_its_origin_is_allowed(tmp_path: Path) -> None:
+    """Its socket, its pictures and its events, with a token that it has; and nothing before."""
+    token, line = new_token("ada")
+    settings: dict[str, Any] = {"sim__tokens_per_s": 4000, "sim__step_s": 0.01, "access__tokens": [line]}
+    page = "http://localhost:5173"
+    bearer = {"Authorization": f"Bearer {token}"}
+    for allowed in ([], [page]):
+        shown = page if allowed else None
+        async with (
+            running_gateway(tmp_path / str(len(allowed)), server__allowed_origins=allowed, **settings) as gateway,
+            httpx2.AsyncClient(base_url=gateway.url, trust_env=False, headers=bearer) as http,
+        ):
+            offered = ["hatch.v1.json", "bearer." + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")]
+            socket = connect(
+                gateway.url.replace("http", "ws") + "/v1/ws",
+                additional_headers={"Origin": page},
+                subprotocols=[Subprotocol(offer) for offer in offered],
+                proxy=None,
+            )
+            if allowed:
+                async with socket as open_socket:
+                    await open_socket.send('{"type":"hello","id":1}')
+                    assert "welcome" in str(await open_socket.recv())
+            else:
+                with pytest.raises(InvalidStatus, match="403"):
+                    await socket.__aenter__()
+            where = (await http.post("/v1/hatches", json={"prompt": "an owl"})).headers["location"]
+            events = await http.get(f"{where}/events", headers={"Origin": page, "Last-Event-ID": "1.0.0"})
+            assert events.headers.get("access-control-allow-origin") == shown
+            (picture,) = (await http.get(where)).json()["artifacts"]
+            (agent,) = (await http.get("/v1/agents")).json()["items"]
+            for url in (where, "/v1/agents", picture["url"], agent["avatar_url"], agent["card_png_url"]):
+                answer = await http.get(url, headers={"Origin": page})
+                assert answer.status_code == 200
+                assert answer.headers.get("access-control-allow-origin") == shown
+                as_image = await http.get(url)  # whose answer must not do for a fetch, out of the browser's cache
+                assert "Origin" in as_image.headers["vary"]
+            asked = {
+                "Access-Control-Request-Method": "GET",
+                "Access-Control-Request-Headers": "authorization,last-event-id",
+            }
+            preflight = await http.options(f"{where}/events", headers={"Origin": page, **asked})
+            assert preflight.headers.get("access-control-allow-origin") == shown
+            assert (preflight.status_code == 200) is bool(allowed)

@@ -140,8 +140,9 @@ async def test_a_wrong_variable_is_2(tmp_path: Path) -> None:
 
 
 async def test_a_token_is_printed_with_the_line_that_lets_it_in(tmp_path: Path) -> None:
-    status, out, _ = await run_hatchery("token", "ada", cwd=tmp_path)
+    status, out, err = await run_hatchery("token", "ada", cwd=tmp_path)
     assert status == 0
+    assert "[access.quotas.ada] hatches = 2" in err
     (said, token), (word, line) = (row.split(maxsplit=1) for row in out.splitlines())
     assert (said, word) == ("token:", "line:")
     file = tmp_path / "hatchery.toml"

@@ -4,7 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.config import PREFIX, SECTIONS, Config, ConfigError, load_config
+from gateway.config import PREFIX, SECTIONS, Config, ConfigError, UserQuota, load_config
 
 
 def _file(tmp_path: Path, text: str) -> Path:
@@ -38,7 +38,11 @@ LISTS = {
 
 def test_every_setting_can_be_given_in_each_place(tmp_path: Path) -> None:
     samples: dict[str, dict[str, Any]] = {
-        section: {name: LISTS.get(name) or _another(getattr(known(), name)) for name in known.__struct_fields__}
+        section: {
+            name: LISTS.get(name) or _another(getattr(known(), name))
+            for name in known.__struct_fields__
+            if not isinstance(getattr(known(), name), dict)  # a table, for the file alone
+        }
         for section, known in SECTIONS.items()
     }
     wanted = msgspec.convert(samples, Config)
@@ -190,4 +194,17 @@ def test_every_section_says_what_it_is_for_and_every_setting_has_a_default() -> 
         for field in msgspec.structs.fields(known):
             assert field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT, field.name
             kind = type(getattr(known(), field.name))
-            assert kind in (str, int, float, bool, list), field.name
+            assert kind in (str, int, float, bool, list, dict), field.name
+
+
+def test_a_user_s_quota_is_a_table_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "hatchery.toml"
+    file.write_text('[access.quotas.ada]\nhatches = 2\n[access.quotas."b.c"]\nmessages_per_s = 0.5\n')
+    quotas = load_config(file).access.quotas
+    assert quotas == {"ada": UserQuota(hatches=2), "b.c": UserQuota(messages_per_s=0.5)}
+    with pytest.raises(ConfigError, match=r"HATCHERY_ACCESS_QUOTAS: .* is a table"):
+        load_config(None, {"HATCHERY_ACCESS_QUOTAS": "ada:2"})
+    for wrong, said in (("ada.hatches = 0", ">= 1"), ("ada.beds = 1", "unknown field"), ("'a b'.hatches = 1", "regex")):
+        file.write_text(f"[access.quotas]\n{wrong}\n")
+        with pytest.raises(ConfigError, match=f"access.quotas in the file: .*{said}"):
+            load_config(file)

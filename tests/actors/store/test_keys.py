@@ -1,13 +1,18 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import apsw
+import msgspec
 import pytest
+import trio
 
 from actors.eventlog import Claim, Created
 from actors.store.keys import KeyClock, KeyLimits
-from actors.store.store import Store, StoreSettings
+from actors.store.schema import connect
+from actors.store.sql import select_one
+from actors.store.store import DATABASE, Store, StoreSettings
 from protocol.errors import KeyConflict
-from tests.actors.store.stores import opened
+from tests.actors.store.stores import QUICK, opened
 from tests.helpers.fakes import record_of
 
 DAY = 86_400.0
@@ -126,3 +131,19 @@ async def test_the_oldest_early_cancels_give_way(tmp_path: Path) -> None:
             assert isinstance(created, Created)
             dooms.append(created.doom)
         assert dooms == [None, "enough", "enough", "enough"]
+
+
+async def test_expired_keys_and_early_cancels_go_with_the_upkeep(tmp_path: Path) -> None:
+    def rows(connection: apsw.Connection) -> int:
+        return int(select_one(connection, "SELECT (SELECT count(*) FROM claims) + (SELECT count(*) FROM tombstones)"))
+
+    keys = KeyLimits(kept_s=0.2, tombstone_s=0.2, capacity=100)
+    async with opened(tmp_path, settings=msgspec.structs.replace(QUICK, keys=keys)) as store:
+        await store.log.create(record_of(), Claim("k", b"1"))
+        await store.log.bury("ann", "other", "early")
+        connection = connect(tmp_path / DATABASE, read_only=True)
+        assert rows(connection) == 2
+        with trio.fail_after(10):
+            while rows(connection):
+                await store.log.prune(beyond=100, before_ms=0)
+        connection.close()

@@ -14,7 +14,7 @@ from protocol.commands import HatchRequest, ImageOptions
 from protocol.errors import Gone, NotFound
 from protocol.events import State
 from protocol.mail import PictureStored
-from tests.actors.store.stores import essence, hatch, opened
+from tests.actors.store.stores import QUICK, essence, hatch, opened
 from tests.helpers.fakes import png, record_of
 
 DAY_S = 86_400.0
@@ -36,6 +36,23 @@ def file_of(directory: Path, picture: StoredPicture) -> Path:
 
 async def hatch_picture(store: Store, session: str, picture: StoredPicture) -> None:
     await hatch(store.log, session, picture=PictureStored(**msgspec.structs.asdict(picture)))
+
+
+class Clock:
+    """A wall clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def sweep(store: Store, clock: Clock, retention: Retention) -> int:
+    """Prune, and prune again when what was in use until then is old; returns how many files went."""
+    first = await store.prune(retention)
+    clock.now += YOUNG_S + 60
+    return first.files + (await store.prune(retention)).files
 
 
 # --- check
@@ -152,28 +169,44 @@ async def test_the_latest_sessions_are_left(tmp_path: Path) -> None:
 
 
 async def test_an_agent_and_its_picture_outlive_the_session(tmp_path: Path) -> None:
-    picture = picture_of(tmp_path, "red")
-    async with opened(tmp_path) as store:
+    picture, clock = picture_of(tmp_path, "red"), Clock()
+    async with opened(tmp_path, now_s=clock) as store:
         await hatch_picture(store, "s1", picture)
+        clock.now += DAY_S
         pruned = await store.prune(NOTHING)
         assert (pruned.sessions, pruned.files) == (1, 0)
         assert (await store.agents.get("ann", "s1")).avatar == picture.sha256
         assert file_of(tmp_path, picture).is_file()
         await store.agents.delete("ann", "s1")
-        assert (await store.prune(NOTHING)).files == 1
+        assert await sweep(store, clock, NOTHING) == 1
         assert not file_of(tmp_path, picture).exists()
         assert await store.check() == []
 
 
 async def test_a_file_stays_while_anybody_refers_to_it(tmp_path: Path) -> None:
-    picture = picture_of(tmp_path, "red")
-    async with opened(tmp_path) as store:
+    picture, clock = picture_of(tmp_path, "red"), Clock()
+    async with opened(tmp_path, now_s=clock) as store:
         await hatch_picture(store, "s1", picture)
         await hatch_picture(store, "s2", picture)
         for session in ("s1", "s2"):
-            assert (await store.prune(EVERYTHING)).files == 0
+            assert await sweep(store, clock, EVERYTHING) == 0
             await store.agents.delete("ann", session)
-        assert (await store.prune(EVERYTHING)).files == 0, "the sessions still show it"
+        assert await sweep(store, clock, EVERYTHING) == 0, "the sessions still show it"
+        assert await sweep(store, clock, NOTHING) == 1
+
+
+async def test_a_file_stays_while_somebody_may_hold_its_url(tmp_path: Path) -> None:
+    picture, clock = picture_of(tmp_path, "red"), Clock()
+    settings = msgspec.structs.replace(QUICK, url_s=2 * DAY_S)
+    async with opened(tmp_path, settings=settings, now_s=clock) as store:
+        await hatch_picture(store, "s1", picture)
+        await store.agents.delete("ann", "s1")
+        clock.now += 5 * DAY_S
+        assert (await store.prune(NOTHING)).sessions == 1  # whoever was shown it just now has its URL
+        clock.now += 2 * DAY_S - 60
+        assert (await store.prune(NOTHING)).files == 0
+        assert file_of(tmp_path, picture).is_file()
+        clock.now += 120
         assert (await store.prune(NOTHING)).files == 1
 
 
@@ -205,17 +238,18 @@ def test_a_file_that_is_adopted_while_it_is_swept_stays(tmp_path: Path) -> None:
 
 
 async def test_old_uploads_go_unless_a_running_hatch_needs_them(tmp_path: Path) -> None:
-    now = [1_800_000_000.0]
-    async with opened(tmp_path, now_s=lambda: now[0]) as store:
+    clock = Clock()
+    async with opened(tmp_path, now_s=clock) as store:
         for upload, colour in (("old", "red"), ("needed", "green")):
             await store.uploads.add("ann", upload, picture_of(tmp_path, colour))
         hatch = HatchRequest(prompt="an owl", image=ImageOptions(input="needed"))
         begun = await store.log.create(msgspec.structs.replace(record_of(), hatch=hatch))
         assert isinstance(begun, Created)
-        now[0] += 2 * DAY_S
+        clock.now += 2 * DAY_S
         await store.uploads.add("ann", "young", picture_of(tmp_path, "blue"))
         pruned = await store.prune(Retention(sessions=9, session_days=9, upload_days=1))
-        assert (pruned.uploads, pruned.files) == (1, 1)
+        assert pruned.uploads == 1
+        assert await sweep(store, clock, Retention(sessions=9, session_days=9, upload_days=1)) == 1
         with pytest.raises(NotFound):
             await store.uploads.get("ann", "old")
         for upload in ("needed", "young"):

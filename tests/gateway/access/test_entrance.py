@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect
 
 from gateway.access.auth import COOKIE, new_token
@@ -362,3 +362,112 @@ async def test_who_talks_too_fast_is_refused_and_then_closed(tmp_path: Path) -> 
         await wire.send({"type": "ping", "id": 9}, {"type": "ping", "id": 10})
         assert await wire.closed() == 4003
         assert wire.heard[-1]["code"] == "rate_limited"
+
+
+async def test_hatches_that_wait_are_counted_and_those_under_way_are_not(tmp_path: Path) -> None:
+    bounds: dict[str, Any] = {"llm__slots": 1, "access__queued_per_user": 2, "hatch__queued": 3}
+    async with _guarded(tmp_path, **bounds) as gateway, _wire(gateway) as wire, _http(gateway, BOB) as bob:
+        written, *_ = [await wire.start() for _ in range(3)]
+        assert (await wire.ask("start", hatch={"prompt": "x"}))["code"] == "quota_exceeded"
+        assert (await bob.post("/v1/hatches", json={"prompt": "x"})).status_code == 202
+        full = check_problem(await bob.post("/v1/hatches", json={"prompt": "x"}), 503, "overloaded")
+        assert "3 hatches wait" in full["detail"]
+        await wire.ask("cancel", session=written)
+        await wire.end(written)
+        assert (await wire.ask("start", hatch={"prompt": "x"}))["type"] == "accepted"
+
+
+async def test_a_user_may_have_a_quota_of_their_own(tmp_path: Path) -> None:
+    own = {"bob": {"hatches": 1, "connections": 1, "messages_per_s": 0.01, "messages_burst": 4}}
+    async with _guarded(tmp_path, access__quotas=own) as gateway, _wire(gateway) as ada, _wire(gateway, BOB) as bob:
+        await bob.start()
+        assert (await bob.ask("start", hatch={"prompt": "x"}))["code"] == "quota_exceeded"
+        assert (await bob.ask("ping"))["type"] == "pong"
+        assert (await bob.ask("ping"))["code"] == "rate_limited"
+        async with open_wire(gateway.url, greet=False) as more:
+            assert (await more.ask("hello", token=BOB))["code"] == "quota_exceeded"
+        for _ in range(3):
+            await ada.start()
+        assert (await ada.ask("ping"))["type"] == "pong"
+
+
+async def test_no_hatch_begins_where_its_owner_has_no_room_for_the_picture(tmp_path: Path) -> None:
+    own = {"ada": {"disk_bytes": 1}}
+    async with (
+        _guarded(tmp_path, access__quotas=own, **FAST) as gateway,
+        _http(gateway, ADA) as ada,
+        _wire(gateway) as wire,
+        _wire(gateway, BOB) as bob,
+    ):
+        hatch = {"prompt": "an owl", "persona": msgspec.to_builtins(PERSONA)}
+        first = (await wire.ask("start", hatch=hatch, key="k"))["session"]
+        await wire.end(first)
+        refused = await wire.ask("start", hatch=hatch)
+        assert (refused["code"], "delete agents" in refused["message"]) == ("quota_exceeded", True)
+        check_problem(await ada.post("/v1/hatches", json=hatch), 429, "quota_exceeded")
+        assert (await wire.ask("start", hatch=hatch, key="k"))["existing"], "what is there can be found again"
+        assert (await bob.ask("start", hatch=hatch))["type"] == "accepted"
+        assert (await ada.delete(f"/v1/agents/{first}")).status_code == 204
+        assert (await wire.ask("start", hatch=hatch))["type"] == "accepted"
+
+
+async def test_no_hatch_begins_where_the_data_directory_has_no_room_also_without_tokens(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, hatch__disk_bytes=1, **FAST) as gateway, open_wire(gateway.url) as wire:
+        await wire.end(await wire.start())
+        refused = await wire.ask("start", hatch={"prompt": "x"})
+        assert (refused["code"], "hatch.disk_bytes" in refused["message"]) == ("quota_exceeded", True)
+
+
+# --- guessing
+
+
+async def test_who_guesses_tokens_is_told_to_wait_whichever_way_it_asks(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"access__wrong_tokens": 2, "access__wrong_tokens_per_minute": 0.1}
+    trusted = {"server__trusted_proxies": ["127.0.0.1"]}
+    async with _guarded(tmp_path, **few, **trusted) as gateway:
+        forwarded = {"X-Forwarded-For": "192.0.2.7"}
+        async with _http(gateway, "guess", **forwarded) as guesser:
+            for _ in range(2):
+                check_problem(await guesser.get("/v1/hatches"), 401, "unauthenticated")
+            for method, path in (("GET", "/v1/hatches"), ("POST", "/v1/login"), ("GET", "/metrics")):
+                answer = await guesser.request(method, path, json=None if method == "GET" else {})
+                check_problem(answer, 429, "rate_limited")
+                assert 0 < int(answer.headers["retry-after"]) <= 600
+            forged = {"Authorization": "", "Cookie": f"{COOKIE}=x:9999999999:y"}
+            check_problem(await guesser.get("/v1/hatches", headers=forged), 429, "rate_limited")
+        for shown in ({"Authorization": "Bearer guess"}, {"Sec-WebSocket-Protocol": ", ".join(_offer("guess"))}):
+            with pytest.raises(InvalidStatus) as refused:
+                async with _handshake(gateway, forwarded | shown):
+                    pass
+            assert refused.value.response.status_code == 429
+            assert int(refused.value.response.headers["retry-after"]) > 0
+        for hello in ({"token": "guess"}, {"watch_token": "guess"}):
+            async with _handshake(gateway, forwarded) as socket:
+                await socket.send(msgspec.json.encode({"type": "hello", "id": 1, **hello}).decode())
+                (error,) = msgspec.json.decode(await socket.recv())
+                assert (error["code"], error["retryable"]) == ("rate_limited", True)
+                assert 0 < error["retry_after_ms"] <= 600_000
+                with pytest.raises(ConnectionClosed) as closed:
+                    await socket.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 4003
+        async with _http(gateway, ADA, **forwarded) as neighbour:  # a right token from there
+            assert (await neighbour.get("/v1/hatches")).status_code == 200
+            assert await _welcomed(gateway, Authorization=f"Bearer {ADA}", **forwarded)
+        async with _http(gateway, "guess", **{"X-Forwarded-For": "192.0.2.8"}) as another:
+            check_problem(await another.get("/v1/hatches"), 401, "unauthenticated")
+
+
+async def test_coming_without_a_token_or_with_an_old_login_is_no_guess(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"access__wrong_tokens": 1, "access__wrong_tokens_per_minute": 0.1, "access__login_s": 1.0}
+    async with _guarded(tmp_path, **few) as gateway, _http(gateway) as http:
+        await http.post("/v1/login", json={}, headers={"Authorization": f"Bearer {ADA}"})
+        old = {"Cookie": f"{COOKIE}={http.cookies[COOKIE]}"}
+        http.cookies.clear()
+        while (answer := await http.get("/v1/hatches", headers=old)).status_code == 200:
+            pass
+        for headers in (old, old, {}, {}):
+            check_problem(answer, 401, "unauthenticated")
+            answer = await http.get("/v1/hatches", headers=headers)
+        for _ in range(3):  # and what a stranger may ask for anyway is not refused to a guesser
+            assert (await http.get("/healthz", headers={"Authorization": "Bearer guess"})).status_code == 200

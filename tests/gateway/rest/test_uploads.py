@@ -17,11 +17,13 @@ from starlette.responses import Response
 
 from actors.artifacts import ArtifactStore
 from actors.store.store import Store
+from actors.store.usage import NO_BOUND, Room
+from gateway.access.quota import Share, Shares
 from gateway.net.problem import Problem
-from gateway.rest.uploads import UploadLimits, UploadRoutes
+from gateway.rest.uploads import UploadLimits, UploadRoutes, clean_png
 from protocol.errors import HatcheryError, NotFound
 from tests.actors.store.stores import opened
-from tests.helpers.fakes import png
+from tests.helpers.fakes import STORED, png
 from tests.helpers.problems import check_problem
 from tests.helpers.serving import serving
 
@@ -61,10 +63,11 @@ async def _coded(_request: Request, error: Exception) -> Response:
 
 
 @asynccontextmanager
-async def site(data: Path, limits: UploadLimits = LIMITS) -> AsyncIterator[Site]:
+async def site(data: Path, limits: UploadLimits = LIMITS, room: Room = NO_BOUND) -> AsyncIterator[Site]:
     artifacts = ArtifactStore(data / "artifacts")
     async with opened(data) as store:
-        uploads = UploadRoutes(store.uploads, artifacts, limits, owner_of=lambda _request: "ann")
+        shares = Shares(Share(messages_per_s=1, messages_burst=1, room=room))
+        uploads = UploadRoutes(store.uploads, artifacts, limits, owner_of=lambda _request: "ann", shares=shares)
         app = Starlette(routes=uploads.routes(), exception_handlers={HatcheryError: _coded})
         async with serving(lambda _policy: app) as http:
             yield Site(store, artifacts, http)
@@ -181,3 +184,29 @@ async def test_an_upload_is_its_owners_alone(tmp_path: Path) -> None:
         assert (await here.post(png())).json()["id"] != id_
         with pytest.raises(NotFound):
             await here.store.uploads.get("bob", id_)
+
+
+async def test_an_owner_s_uploads_are_counted_and_so_is_what_they_weigh(tmp_path: Path) -> None:
+    weight = len(clean_png(png(), "PNG", max_pixels=10_000))
+    for room, taken, said in (
+        (Room(uploads=2), 2, "2 uploads"),
+        (Room(upload_bytes=weight + 1), 2, "uploads take"),
+        (Room(bytes=1), 1, "delete agents"),
+    ):
+        async with site(tmp_path / said, room=room) as here:
+            assert [(await here.post(png())).status_code for _ in range(taken)] == [201] * taken
+            problem = check_problem(await here.post(png()), 429, "quota_exceeded")
+            assert said in problem["detail"]
+            await here.store.uploads.add("bob", "b", STORED, room)
+
+
+async def test_uploads_that_come_at_once_have_no_more_room_than_those_that_come_in_turn(tmp_path: Path) -> None:
+    codes = []
+    async with site(tmp_path, UploadLimits(under_way=9), Room(uploads=3)) as here, trio.open_nursery() as nursery:
+
+        async def upload() -> None:
+            codes.append((await here.post(png())).status_code)
+
+        for _ in range(9):
+            nursery.start_soon(upload)
+    assert sorted(codes) == [201] * 3 + [429] * 6
