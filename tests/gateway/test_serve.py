@@ -112,7 +112,7 @@ def _can_bind(host: str) -> bool:
         ("/", {}, 404, "not_found"),
         ("/v1/ws", {"Sec-WebSocket-Protocol": "graphql-ws, hatch.v2.json"}, 400, "bad_message"),
         ("/v1/ws", {"Sec-WebSocket-Protocol": ""}, 400, "bad_message"),
-        ("/v1/ws", {"Sec-WebSocket-Version": "8"}, 400, "bad_message"),
+        ("/v1/ws", {"Sec-WebSocket-Key": "short"}, 400, "bad_message"),
     ],
 )
 async def test_an_upgrade_that_is_refused(
@@ -120,6 +120,17 @@ async def test_an_upgrade_that_is_refused(
 ) -> None:
     async with running_gateway(tmp_path) as gateway, httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as http:
         check_problem(await http.get(path, headers={**HANDSHAKE, **headers}), status, code)
+
+
+@pytest.mark.parametrize("version", ["8", "14", "0", "13, 8", "x"])
+async def test_another_version_of_the_protocol_is_told_which_one_is_spoken(tmp_path: Path, version: str) -> None:
+    async with running_gateway(tmp_path) as gateway, httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as http:
+        refused = await http.get("/v1/ws", headers={**HANDSHAKE, "Sec-WebSocket-Version": version})
+        check_problem(refused, 426, "bad_message")
+        assert refused.headers["sec-websocket-version"] == "13"
+        assert refused.headers["upgrade"] == "websocket"
+        unsaid = {name: value for name, value in HANDSHAKE.items() if name != "Sec-WebSocket-Version"}
+        check_problem(await http.get("/v1/ws", headers=unsaid), 400, "bad_message")
 
 
 @pytest.mark.parametrize(
