@@ -83,7 +83,8 @@ async def open_gateway(config: Config, *, environ: Mapping[str, str] = os.enviro
     """A gateway that listens while the block runs; afterwards every hatch has ended and its clients were told.
 
     Leaving does not wait for hatches, and has closed all connections after `server.stop_s`: call `drain` before to let
-    hatches finish. Raises ConfigError, or OSError when the address cannot be bound.
+    hatches finish. Raises ConfigError, or OSError when the address cannot be bound; either may come inside an
+    ExceptionGroup, as from any nursery.
     """
     if not config.access.tokens:
         _refuse_public(config.server.host)
