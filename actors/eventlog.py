@@ -66,6 +66,9 @@ class EventLog(Protocol):
         A cancelled call is carried out all the same.
         """
 
+    def hurry(self) -> None:
+        """The gateway stops: from now on wait only briefly for a log that cannot be written."""
+
     async def view(self, session: str) -> SessionView:
         """The session as published up to now. Raises NotFound, or Gone when it was pruned."""
 
@@ -133,6 +136,9 @@ class MemoryLog:
         self._publish(kept.view, entries)
         if kept.view.end is not None:
             self._retire(session)
+
+    def hurry(self) -> None:
+        """See EventLog; memory can always be written."""
 
     async def view(self, session: str) -> SessionView:
         """See EventLog."""

@@ -34,6 +34,7 @@ from protocol.events import GoingAway
 log = structlog.get_logger(__name__)
 
 CLOSE_S: Final = 2.0  # for the closing handshake of a WebSocket, if `server.stop_s` leaves as much
+STALL_S: Final = 1.0  # without taking a byte, and a client has lost the rest of what it is owed
 RECONNECT_AFTER_MS: Final = (500, 3000)
 RECONNECTS_PER_S: Final = 1000  # of all clients together, when there are so many that the range must be wider
 
@@ -59,7 +60,7 @@ class Gateway:
             self._announce(0)
         log.info("gateway_stops", running=self.services.sessions.running)
         await self.services.sessions.stop()
-        await self.services.flusher.flush()
+        await self.services.flusher.flush(STALL_S)
         with trio.move_on_after(CLOSE_S):
             await self.services.streams.wait_closed()
 
@@ -83,7 +84,8 @@ async def open_gateway(config: Config, *, environ: Mapping[str, str] = os.enviro
     """A gateway that listens while the block runs; afterwards every hatch has ended and its clients were told.
 
     Leaving does not wait for hatches, and has closed all connections after `server.stop_s`: call `drain` before to let
-    hatches finish. Raises ConfigError, or OSError when the address cannot be bound.
+    hatches finish. Raises ConfigError, or OSError when the address cannot be bound; either may come inside an
+    ExceptionGroup, as from any nursery.
     """
     if not config.access.tokens:
         _refuse_public(config.server.host)

@@ -72,7 +72,8 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Everything but the listener. When the block ends, hatches that still run are cancelled, each with its `end`.
 
-    `now_s` is the wall clock in seconds since 1970. Raises ConfigError.
+    `now_s` is the wall clock in seconds since 1970. Raises ConfigError, inside an ExceptionGroup when it comes from a
+    part that is opened after one with a nursery of its own.
     """
     ticker = Ticker()
     flusher = Flusher(ticker, FlusherLimits(config.wire.tick_ms / 1000, config.wire.stall_s))

@@ -44,6 +44,9 @@ class ImageEngine(Protocol):
     async def prewarm(self) -> None:
         """A picture will be wanted soon: begin with what can be done before, if it may; does not wait for it."""
 
+    def hurry(self) -> None:
+        """The gateway stops: from now on end what a cancelled drawing has left instead of waiting for it."""
+
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """Draw, check and store, telling stages, steps and, before the call ends, WorkerLeft.
 

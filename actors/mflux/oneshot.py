@@ -106,6 +106,9 @@ class OneShotEngine:
     async def prewarm(self) -> None:
         """See ImageEngine; what a process loads ends with it."""
 
+    def hurry(self) -> None:
+        """See ImageEngine; a cancelled process is ended at once anyway."""
+
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine; a picture that decodes is trusted, an exit code is not."""
         try:

@@ -63,6 +63,9 @@ class SimImageEngine:
     async def prewarm(self) -> None:
         """See ImageEngine; a script is always ready."""
 
+    def hurry(self) -> None:
+        """See ImageEngine; a script leaves nothing."""
+
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine."""
         script = self._script

@@ -3,8 +3,6 @@
 The queue lives on the event loop; one worker thread at a time has the writing connection, so nothing needs a lock.
 """
 
-import fcntl
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -203,26 +201,23 @@ def _coded(error: Exception) -> HatcheryError:
 async def open_database(path: Path, limits: StoreLimits) -> AsyncIterator[Database]:
     """The database at `path`, made or brought up to date; what was submitted is written when the block ends.
 
+    Whoever opens it holds the lock of its data directory: a second gateway would begin its running hatches again.
     Raises UnusableStore, in words fit for the person who runs the gateway.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path.with_name(f"{path.name}.lock"))
+    writer = await trio.to_thread.run_sync(_prepared, path)
+    reader = connect(path, read_only=True)
+    database = Database(writer, reader, limits)
     try:
-        writer = await trio.to_thread.run_sync(_prepared, path)
-        reader = connect(path, read_only=True)
-        database = Database(writer, reader, limits)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(database.run)
-                try:
-                    yield database
-                finally:
-                    database.close()
-        finally:
-            with trio.CancelScope(shield=True):  # bounded: a last checkpoint
-                await trio.to_thread.run_sync(partial(_close, reader, writer))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.run)
+            try:
+                yield database
+            finally:
+                database.close()
     finally:
-        os.close(lock)
+        with trio.CancelScope(shield=True):  # bounded: a last checkpoint
+            await trio.to_thread.run_sync(partial(_close, reader, writer))
 
 
 def _prepared(path: Path) -> apsw.Connection:
@@ -241,14 +236,3 @@ def _prepared(path: Path) -> apsw.Connection:
 def _close(*connections: apsw.Connection) -> None:
     for connection in connections:
         connection.close()
-
-
-def _lock(path: Path) -> int:
-    """One gateway a store: another one would begin its running hatches again. The system frees it with the process."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise UnusableStore(f"another gateway uses {path.parent}: give this one a data directory of its own") from error
-    return fd

@@ -23,11 +23,16 @@ from protocol.view import SessionView
 
 
 class LogLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many ended sessions are kept, how many of them in memory, and how long an append waits for a sick disk."""
+    """How many ended sessions are kept, how many of them in memory, and how long an append waits for a sick disk.
+
+    `hurry_s` takes the place of `patience_s` once the gateway stops: it is enough for one more attempt, and a session
+    has two or three appends to go then.
+    """
 
     retained: int = 10_000
     cached: int = 200
     patience_s: float = 30.0
+    hurry_s: float = 1.5
 
 
 class SqliteLog:
@@ -56,6 +61,8 @@ class SqliteLog:
         self._unfinished = [_recovered(stored.view) for stored in unfinished]
         self._live = {stored.view.session: Live(stored.view, stored.number, stored.entries) for stored in unfinished}
         self._ended: OrderedDict[str, SessionView] = OrderedDict()
+        self._patience_s = limits.patience_s
+        self._waiting: set[trio.CancelScope] = set()
 
     def unfinished(self) -> list[Recovered]:
         """The sessions that an earlier process has left without an end, oldest first; they take entries like any."""
@@ -106,12 +113,27 @@ class SqliteLog:
         if kept:
             self._submit(live, portion, kept)
         live.line.append(portion)
-        with trio.move_on_after(self._limits.patience_s, shield=True):
-            await portion.settled.wait()
+        await self._wait_for(portion)
         if not portion.settled.is_set():
             raise Overloaded("the store cannot be written for a while now", retry_after_ms=5000)
         if portion.error is not None:
             raise portion.error
+
+    async def _wait_for(self, portion: Portion) -> None:
+        """Until it is settled, or patience has ended."""
+        with trio.move_on_after(self._patience_s, shield=True) as waiting:
+            self._waiting.add(waiting)
+            try:
+                await portion.settled.wait()
+            finally:
+                self._waiting.discard(waiting)
+
+    def hurry(self) -> None:
+        """See EventLog."""
+        self._patience_s = min(self._patience_s, self._limits.hurry_s)
+        latest = trio.current_time() + self._patience_s
+        for waiting in self._waiting:
+            waiting.deadline = min(waiting.deadline, latest)
 
     def _submit(self, live: Live, portion: Portion, kept: list[Kept]) -> None:
         place, live.place = live.place, live.place + len(kept)

@@ -79,8 +79,9 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
 async def converse(
     websocket: WebSocket, codec: Codec, visitor: Visitor, reception: Reception, entrance: Entrance
 ) -> None:
-    """Serve one client until it, or the gateway, closes the connection."""
+    """Serve one client until it, or the gateway, closes the connection; what is logged meanwhile carries its id."""
     with contextlib.suppress(WebSocketClosed), contextlib.ExitStack() as stack:
+        stack.enter_context(structlog.contextvars.bound_contextvars(connection=visitor.connection))
         watcher = stack.enter_context(reception.hub.join(NOBODY, codec, websocket))
         dialogue = _Dialogue(websocket, codec, visitor, watcher, reception, entrance, stack)
         stack.enter_context(Heartbeat(websocket, reception.ticker, reception.limits.heartbeat_s))
@@ -152,7 +153,7 @@ class _Dialogue:
         error = RateLimited("too many messages: send fewer, or many in one command", retry_after_ms=wait_ms)
         self._hub.say(self._watcher, _error(error, id_))
         if wait_s is None:
-            log.info("too_many_messages", connection=self._visitor.connection)
+            log.info("too_many_messages")
             self._hang_up(CLOSE_RATE, "too many messages")
 
     def _turn_away(self, error: HatcheryError) -> None:
@@ -176,7 +177,7 @@ class _Dialogue:
         self._hub.say(self._watcher, _error(rejected.error, rejected.id))
         self._bad += 1
         if self._bad > self._limits.bad_messages:
-            log.info("too_many_bad_messages", connection=self._visitor.connection)
+            log.info("too_many_bad_messages")
             self._hang_up(CLOSE_BAD_MESSAGES, "too many bad messages")
 
     @property

@@ -70,6 +70,7 @@ class Flusher:
     def __init__(self, ticker: Ticker, limits: FlusherLimits) -> None:
         self._ticker = ticker
         self._limits = limits
+        self._links: dict[Link, None] = {}
         self._now: dict[Link, None] = {}  # in order
         self._soon: dict[Link, None] = {}
         self._tick_at = inf
@@ -79,10 +80,12 @@ class Flusher:
     def open_link(self, outbox: Outbox, socket: Socket) -> Iterator[Link]:
         """A link that is served until the block ends; sets `socket.on_writable`."""
         link = Link(outbox, socket)
+        self._links[link] = None
         socket.on_writable = lambda: self._unblock(link)
         try:
             yield link
         finally:
+            del self._links[link]
             link.open = False
             self._set_timer(link, None)
 
@@ -109,11 +112,19 @@ class Flusher:
                     await trio.sleep_forever()
             await self._flush_all()
 
-    async def flush(self) -> None:
-        """Write all that is owed and writable without waiting for the tick: the last words of a gateway that stops."""
-        while self._now or self._soon:
-            self._tick_at = trio.current_time()
-            await self._flush_all()
+    async def flush(self, stall_s: float) -> None:
+        """Write all that is owed, however slowly it is taken: the last words of a gateway that stops.
+
+        Who takes no byte for `stall_s` seconds is waited for no more.
+        """
+        while True:
+            while self._now or self._soon:
+                self._tick_at = trio.current_time()
+                await self._flush_all()
+            stuck_before = trio.current_time() - stall_s
+            if not any(_owes(link) and link.socket.last_accepted > stuck_before for link in self._links):
+                return
+            await trio.sleep(self._limits.tick_s)
 
     async def _flush_all(self) -> None:
         now = trio.current_time()
@@ -190,6 +201,11 @@ class Flusher:
 def _writable(link: Link) -> bool:
     """Whether a flush can do something: behind a backlog only to find that the client is too slow."""
     return link.open and (not link.blocked or link.outbox.too_slow)
+
+
+def _owes(link: Link) -> bool:
+    """Whether there is more to write than progress that waits for its time."""
+    return link.open and (bool(link.socket.backlog) or link.outbox.urgent)
 
 
 class _SharedFrames:

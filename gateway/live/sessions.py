@@ -198,8 +198,10 @@ class Sessions:
             await self._ended.park()
 
     async def stop(self) -> None:
-        """Take no new hatches, cancel those that run, and wait for their ends."""
+        """Take no new hatches, cancel those that run, and wait for their ends, in a hurry."""
         self.draining = True
+        self.workshop.image.hurry()
+        self.workshop.eventlog.hurry()
         async with trio.open_nursery() as nursery:
             for place in self._running.values():
                 nursery.start_soon(place.cancel, "the gateway stops")

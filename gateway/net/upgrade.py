@@ -1,6 +1,7 @@
 """From an HTTP request to a WebSocket: who is let in is decided by an injected `admit`, how is decided here."""
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import h11
 import msgspec
@@ -16,6 +17,8 @@ from gateway.net.bridle import BRIDLE
 from gateway.net.problem import Problem
 from gateway.net.transport import Address
 from gateway.net.websocket import UpgradeRequest, WebSocket, WebSocketLimits
+
+VERSION: Final = "13"  # of the WebSocket protocol: RFC 6455
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -54,10 +57,20 @@ class Handshake(msgspec.Struct, frozen=True):
 
 
 def negotiate(request: UpgradeRequest, admit: Admit, limits: WebSocketLimits) -> Handshake | Problem:
-    """Ask `admit`, then settle version, key and extensions; a Problem when either refuses."""
+    """Ask `admit`, then settle version, key and extensions; a Problem when either refuses.
+
+    Another version is answered as RFC 6455, section 4.4, has it: 426 with the one that is spoken.
+    """
     admission = admit(request)
     if isinstance(admission, Problem):
         return admission
+    if any(version.strip() != VERSION for version in request.headers.getlist("sec-websocket-version")):
+        return Problem(
+            status=426,
+            code="bad_message",
+            detail=f"only version {VERSION} of the WebSocket protocol is spoken here",
+            headers=(("Sec-WebSocket-Version", VERSION), ("Upgrade", "websocket"), ("Connection", "upgrade")),
+        )
     subprotocol = None if admission.subprotocol is None else Subprotocol(admission.subprotocol)
     protocol = ServerProtocol(
         extensions=[_DEFLATE] if limits.deflate else None,

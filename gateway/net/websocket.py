@@ -286,7 +286,8 @@ async def open_websocket(
     """A WebSocket over `transport`, whose handshake `protocol` has accepted with `response`.
 
     When the block ends the connection is closed (1000; 1001 when cancelled, 1011 when it failed) within
-    `limits.close_timeout_s`. As with any nursery, what the block raises arrives in an ExceptionGroup.
+    `limits.close_timeout_s`; what the system has taken by then may still arrive. As with any nursery, what the block
+    raises arrives in an ExceptionGroup.
     """
     async with trio.open_nursery() as nursery:
         websocket = WebSocket(transport, request, protocol, nursery)
@@ -301,6 +302,8 @@ async def open_websocket(
         finally:
             with trio.move_on_after(limits.close_timeout_s, shield=True):
                 await websocket.finish()
+            if not websocket.backlog:
+                transport.release()  # a peer that reads slowly may have more to read, up to our close
             websocket.abort()
 
 

@@ -569,6 +569,9 @@ class CountedPainter:
     async def prewarm(self) -> None:
         """See ImageEngine."""
 
+    def hurry(self) -> None:
+        """See ImageEngine."""
+
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine."""
 
@@ -592,7 +595,7 @@ class SlowLog:
     """An EventLog as a disk makes it: every append takes a while, and is carried out even when it is cancelled."""
 
     def __init__(self, inner: EventLog) -> None:
-        self.create, self.claimed, self.bury = inner.create, inner.claimed, inner.bury
+        self.create, self.claimed, self.bury, self.hurry = inner.create, inner.claimed, inner.bury, inner.hurry
         self.view, self.tail, self.list = inner.view, inner.tail, inner.list
         self._inner = inner
         self._turn = trio.Lock()

@@ -364,6 +364,29 @@ async def test_a_full_disk_stops_no_gateway(site: Site) -> None:
             assert store.log.unfinished() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets one process bound the files of another")
+async def test_a_gateway_on_a_full_disk_stops_in_time_and_the_next_one_goes_on(site: Site) -> None:
+    ledger = Ledger()
+    bounds = {"HATCHERY_SERVER_DRAIN_S": "0.5", "HATCHERY_SERVER_STOP_S": "6"}
+    with trio.fail_after(60):
+        async with living(site, {**SLOW_PAINTER, **bounds}) as child, open_wire(site.url) as wire:
+            running = await wire.start("a fox", key="a")
+            await wire.until(says("progress", session=running, step=1))
+            _allow_files(child.process.pid, 0)
+            began = trio.current_time()
+            assert await stop(child, signal.SIGTERM) == 0
+            assert trio.current_time() - began < 0.5 + 6 + 2
+            await wire.closed()
+            ledger.note(wire.typed())
+        assert ledger.end(running) is None, "what cannot be kept is not told"
+        async with living(site):
+            await see_ends(site, ledger, [running], ledger.cursors([running]))
+    check_messages(ledger.of(running), running)
+    end = ledger.end(running)
+    assert end is not None
+    assert end.outcome == "done"
+
+
 def _http(site: Site) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=site.url, trust_env=False)
 

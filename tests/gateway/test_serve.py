@@ -18,6 +18,10 @@ import msgspec
 import pytest
 import trio
 import trio_websocket
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.uri import parse_uri
 
 from gateway.access.auth import new_token
 from gateway.client import open_client
@@ -31,6 +35,7 @@ from tests.helpers.problems import check_problem
 SLOW = {"HATCHERY_SIM_TOKENS_PER_S": "1", "HATCHERY_SIM_STEP_S": "30", "HATCHERY_SERVER_DRAIN_S": "0.2"}
 SHORT = {"HATCHERY_SIM_TOKENS_PER_S": "200", "HATCHERY_SIM_STEP_S": "0.1", "HATCHERY_SERVER_DRAIN_S": "60"}  # 2 to 3 s
 PATIENT = {"HATCHERY_SERVER_DRAIN_S": "60"}
+HATCHES = 38  # of a client that reads slowly
 HANDSHAKE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -112,7 +117,7 @@ def _can_bind(host: str) -> bool:
         ("/", {}, 404, "not_found"),
         ("/v1/ws", {"Sec-WebSocket-Protocol": "graphql-ws, hatch.v2.json"}, 400, "bad_message"),
         ("/v1/ws", {"Sec-WebSocket-Protocol": ""}, 400, "bad_message"),
-        ("/v1/ws", {"Sec-WebSocket-Version": "8"}, 400, "bad_message"),
+        ("/v1/ws", {"Sec-WebSocket-Key": "short"}, 400, "bad_message"),
     ],
 )
 async def test_an_upgrade_that_is_refused(
@@ -120,6 +125,17 @@ async def test_an_upgrade_that_is_refused(
 ) -> None:
     async with running_gateway(tmp_path) as gateway, httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as http:
         check_problem(await http.get(path, headers={**HANDSHAKE, **headers}), status, code)
+
+
+@pytest.mark.parametrize("version", ["8", "14", "0", "13, 8", "x"])
+async def test_another_version_of_the_protocol_is_told_which_one_is_spoken(tmp_path: Path, version: str) -> None:
+    async with running_gateway(tmp_path) as gateway, httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as http:
+        refused = await http.get("/v1/ws", headers={**HANDSHAKE, "Sec-WebSocket-Version": version})
+        check_problem(refused, 426, "bad_message")
+        assert refused.headers["sec-websocket-version"] == "13"
+        assert refused.headers["upgrade"] == "websocket"
+        unsaid = {name: value for name, value in HANDSHAKE.items() if name != "Sec-WebSocket-Version"}
+        check_problem(await http.get("/v1/ws", headers=unsaid), 400, "bad_message")
 
 
 @pytest.mark.parametrize(
@@ -337,17 +353,55 @@ async def test_a_stuck_reader_holds_the_stop_up_no_longer_than_the_bound(tmp_pat
 @asynccontextmanager
 async def _stuck_reader(url: str) -> AsyncIterator[None]:
     """A client that asks for megabytes and reads none of them."""
+    async with _narrow_client(url) as sock:
+        for _ in range(60):
+            await _send(sock, *(List(id=i, limit=1000) for i in range(10)))
+        yield
+
+
+async def test_a_slow_reader_is_told_how_everything_ended(tmp_path: Path) -> None:
+    """More is owed to it than it can read before the gateway is gone."""
+    reader = ClientProtocol(parse_uri("ws://localhost/v1/ws"), state=OPEN)
+    heard: list[dict[str, Any]] = []
+    async with _served(tmp_path, HATCHERY_SERVER_DRAIN_S="0") as (child, url), _narrow_client(url) as sock:
+        await _send(sock, *(List(id=i, limit=1000) for i in range(10)))
+        with trio.fail_after(20):
+            await _read_slowly(sock, reader, heard, lambda: any(m["type"] == "sessions" for m in heard))
+            child.process.send_signal(signal.SIGTERM)
+            await _read_slowly(sock, reader, heard, lambda: reader.close_rcvd is not None)
+    assert [m["type"] for m in heard].count("end") == HATCHES
+    assert reader.close_rcvd is not None
+    assert reader.close_rcvd.code == 1001
+
+
+async def _read_slowly(
+    sock: trio.socket.SocketType, reader: ClientProtocol, heard: list[dict[str, Any]], enough: Callable[[], bool]
+) -> None:
+    """Some 200 kB a second."""
+    while not enough():
+        await trio.sleep(0.02)
+        reader.receive_data(await sock.recv(4096))
+        for event in reader.events_received():
+            if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+                heard += msgspec.json.decode(event.data)
+
+
+@asynccontextmanager
+async def _narrow_client(url: str) -> AsyncIterator[trio.socket.SocketType]:
+    """A client with a small buffer, which has said `hello` and started hatches."""
     at = urlsplit(url)
     with trio.socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await sock.connect((at.hostname, at.port))
         head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": at.netloc, **HANDSHAKE}.items())
         await sock.send(f"GET /v1/ws HTTP/1.1\r\n{head}\r\n".encode())
-        await sock.recv(1000)
-        await _send(sock, Hello(id=1), *(Start(id=i, hatch=HatchRequest(prompt="x" * 2000)) for i in range(2, 40)))
-        for _ in range(60):
-            await _send(sock, *(List(id=i, limit=1000) for i in range(10)))
-        yield
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += await sock.recv(1)
+        await _send(
+            sock, Hello(id=1), *(Start(id=i + 2, hatch=HatchRequest(prompt="x" * 2000)) for i in range(HATCHES))
+        )
+        yield sock
 
 
 async def _send(sock: trio.socket.SocketType, *commands: Hello | Start | List) -> None:

@@ -17,7 +17,8 @@ from gateway.telemetry import configure_logging, with_request_ids
 from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Start
 from protocol.events import Error
 from tests.helpers.children import hatchery
-from tests.helpers.gateways import Listener, running_services
+from tests.helpers.gateways import Listener, running_gateway, running_services
+from tests.helpers.wire import open_wire
 
 CANARY = "xyzzy-a-sentence-that-nobody-else-says"
 
@@ -123,6 +124,23 @@ async def test_what_is_logged_for_a_request_carries_its_id(capsys: pytest.Captur
     ids = [json.loads(line).get("request") for line in capsys.readouterr().err.splitlines()]
     assert ids[0] == ids[1] != ids[2] == ids[3]
     assert ids[4] is None
+
+
+async def test_what_is_logged_for_a_connection_carries_its_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running_gateway(tmp_path, server__bad_messages=1) as gateway:
+        configure_logging(verbose=True)
+        async with open_wire(gateway.url) as one, open_wire(gateway.url) as other:
+            ids = [wire.heard[0]["connection"] for wire in (one, other)]
+            for wire in (one, other):
+                await wire.start()
+                await wire.send({"type": "nonsense"}, {"type": "nonsense"})
+                await wire.closed()
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    for event in ("hatch_started", "too_many_bad_messages"):
+        assert [line.get("connection") for line in logged if line["event"] == event] == ids
+    assert "connection" not in next(line for line in logged if line["event"] == "gateway_stops")
 
 
 async def test_no_prompt_reaches_the_log(tmp_path: Path) -> None:

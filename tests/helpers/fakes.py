@@ -203,6 +203,7 @@ class ScriptedPainter:
         self.jobs: list[RenderJob] = []
         self.usual_s: Range | None = None
         self.prewarmed = 0
+        self.hurried = 0
         self.drawing = 0
 
     def planned_steps(self, image: ImageOptions) -> int:
@@ -223,6 +224,10 @@ class ScriptedPainter:
     async def prewarm(self) -> None:
         """See ImageEngine."""
         self.prewarmed += 1
+
+    def hurry(self) -> None:
+        """See ImageEngine."""
+        self.hurried += 1
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine."""

@@ -75,6 +75,7 @@ class WarmEngine:
         self._version = installed_version("mflux")  # workers run in this environment
         self._warm = program.warm
         self._checkpoint = program.warm.checkpoint(program.base_model or program.model)
+        self._seats = seats
         self._free = list(seats)
         self._seated = trio.Semaphore(len(seats))
         self._artifacts = artifacts
@@ -106,6 +107,11 @@ class WarmEngine:
         """See ImageEngine; a free worker loads its model, unless one has or does."""
         if self.is_cold and await self._may_prewarm() and self.is_cold:
             self._free[0].want()
+
+    def hurry(self) -> None:
+        """See ImageEngine; no worker is worth a wait any more, since their models end with the gateway."""
+        for seat in self._seats:
+            seat.hurry()
 
     @property
     def is_cold(self) -> bool:

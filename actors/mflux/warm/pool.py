@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from random import Random
 from typing import Final
 
@@ -41,6 +42,8 @@ class Seat:
         self._used: WarmChild | None = None
         self._on_loaded = on_loaded
         self._known: WarmChild | None = None  # its loading has been told
+        self._patience = trio.CancelScope()  # of `settle`
+        self._hurried = False
 
     @property
     def warm(self) -> bool:
@@ -50,6 +53,11 @@ class Seat:
     def want(self) -> None:
         """Have a worker started, unless there is one."""
         self._wanted.set()
+
+    def hurry(self) -> None:
+        """Wait for no worker that is not idle from now on, and start none in place of one that is ended."""
+        self._hurried = True
+        self._patience.cancel()
 
     async def run(self) -> None:
         """Keep workers coming for ever; cancelled, it ends the present one first."""
@@ -86,15 +94,17 @@ class Seat:
     async def settle(self, patience_s: float) -> WorkerLeft | None:
         """Make sure that nothing of the job still runs, and say what became of the worker; None if there was none.
 
-        A worker that has not dropped the job within `patience_s` is ended, and a new one started in the background.
+        A worker that has not dropped the job within `patience_s`, or when told to hurry, is ended, and a new one
+        started in the background, unless in a hurry.
         """
         child = self._used
         if child is None:
             return None
-        await child.settle(patience_s)
-        if child.leaving is not None:
-            with trio.move_on_after(patience_s):
-                await child.ended.wait()
+        with trio.move_on_after(0 if self._hurried else inf) as self._patience:
+            await child.settle(patience_s)
+            if child.leaving is not None:
+                with trio.move_on_after(patience_s):
+                    await child.ended.wait()
         if child.occupied or child.dismissed or (child.leaving is not None and not child.ended.is_set()):
             child.dismiss()
             with trio.move_on_after(STOP_S):
@@ -139,7 +149,7 @@ class Seat:
             log.warning("image_worker_died", pid=child.pid, last_words=child.last_words())
         if child.refusal is not None:
             log.warning("image_model_unloadable", reason=child.refusal)
-        return child.dismissed and child.leaving is None and child.status is not None
+        return child.dismissed and child.leaving is None and child.status is not None and not self._hurried
 
     def _notify(self) -> None:
         self._changed.set()

@@ -208,15 +208,6 @@ async def test_errors_of_a_read_are_its_own(tmp_path: Path) -> None:
         assert await remembered(database) == []
 
 
-async def test_a_store_has_one_gateway(tmp_path: Path) -> None:
-    async with open_database(tmp_path / "db", LIMITS):
-        with pytest.raises(UnusableStore, match="another gateway"):
-            async with open_database(tmp_path / "db", LIMITS):
-                pass
-    async with open_database(tmp_path / "db", LIMITS):
-        pass
-
-
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\1" * 4096])
 async def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "db").write_bytes(content)

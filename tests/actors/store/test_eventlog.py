@@ -26,6 +26,7 @@ from tests.actors.store.stores import QUICK, essence, hatch, hatched, opened, sa
 from tests.helpers.fakes import ENGINES, PERSONA, PICTURE, Recorder, record_of, seeded_scheduler
 
 WRITING = State(session="s1", seq=1, state="writing")
+CANCELLING = State(session="s1", seq=2, state="cancelling", reason="the gateway stops")
 TEXT = Text(session="s1", offset=0, path="/name", delta="A")
 PROGRESS = Progress(session="s1", percent=1.0, stage="persona", basis="measured", message="")
 PREVIEW = Preview(session="s1", step=1, mime="image/webp", width=1, height=1, data=b"x")
@@ -316,6 +317,43 @@ async def test_an_append_that_waits_too_long_says_so_and_is_carried_out_later(tm
         await recorder.until(lambda entries: len(entries) == 2)
         assert recorder.of() == [WRITING, PROGRESS]
         assert len(await store.log.tail("s1", 0)) == 1
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_in_a_hurry_nobody_waits_long_for_a_full_disk(tmp_path: Path, early: bool) -> None:
+    """What was not written is not told either, and the session is found unfinished by the next gateway."""
+    recorder = Recorder()
+    settings = StoreSettings(writes=QUICK.writes, log=LogLimits(patience_s=600, hurry_s=0.2))
+    async with opened(tmp_path, recorder, settings) as store:
+        await store.log.create(record_of())
+        await store.log.append("s1", [WRITING])
+        await fill_disk(store)
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                if not early:
+                    nursery.start_soon(refused, store, CANCELLING)
+                    await trio.testing.wait_all_tasks_blocked()
+                store.log.hurry()
+                if early:
+                    await refused(store, CANCELLING)
+    assert recorder.of() == [WRITING]
+    async with opened(tmp_path) as store:
+        (left,) = store.log.unfinished()
+        assert (left.state, left.seq) == ("writing", 1)
+
+
+async def refused(store: Store, entry: Entry) -> None:
+    with pytest.raises(Overloaded):
+        await store.log.append("s1", [entry])
+
+
+async def test_in_a_hurry_a_healthy_disk_is_given_its_time(tmp_path: Path) -> None:
+    recorder = Recorder()
+    async with opened(tmp_path, recorder) as store:
+        await store.log.create(record_of())
+        store.log.hurry()
+        await say(store.log, "s1", hatched())
+    assert recorder.of() == [entry for entries in hatched() for entry in entries]
 
 
 async def test_a_create_beyond_the_bound_is_refused_and_keeps_nothing(tmp_path: Path) -> None:

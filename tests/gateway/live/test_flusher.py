@@ -354,6 +354,54 @@ async def test_one_failing_link_harms_no_other(bench: Bench, autojump_clock: Moc
     assert len(socket.frames) == 1
 
 
+# --- the last words
+
+
+async def test_last_words_are_taken_however_slowly(bench: Bench, autojump_clock: MockClock) -> None:
+    outbox = new_outbox(frame_bytes=1)  # a frame for each
+    link, socket = bench.link(outbox)
+    idle, _ = bench.link()
+    socket.full = True
+    bench.offer(link, *(state(seq) for seq in range(1, 6)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_take_slowly, socket)
+        await bench.flusher.flush(1.0)
+        assert trio.current_time() >= 5 * 8 * 0.9, "it waits for the last byte"
+        nursery.cancel_scope.cancel()
+    assert [messages[0]["seq"] for messages in socket.messages] == [1, 2, 3, 4, 5]
+    assert not socket.backlog
+    assert socket.closed is None
+    assert idle.open
+
+
+async def _take_slowly(socket: FakeSocket) -> None:
+    """An eighth of a frame every 0.9 s."""
+    while True:
+        await trio.sleep(0.9)
+        if socket.backlog:
+            socket.accept(min(socket.backlog, len(socket.frames[-1]) // 8 + 1))
+
+
+async def test_who_takes_nothing_has_lost_the_rest(bench: Bench, autojump_clock: MockClock) -> None:
+    link, socket = bench.link()
+    socket.full = True
+    bench.offer(link, state(1))
+    await trio.sleep(0.1)
+    bench.offer(link, state(2))
+    await bench.flusher.flush(1.0)
+    assert trio.current_time() < 1.2
+
+
+async def test_nobody_waits_for_progress_whose_time_has_not_come(bench: Bench, autojump_clock: MockClock) -> None:
+    link, socket = bench.link(new_outbox(max_hz=0.1))
+    for percent in (1, 2):
+        bench.offer(link, progress(percent))
+        await trio.sleep(0.1)
+    await bench.flusher.flush(1.0)
+    assert trio.current_time() < 0.3
+    assert len(socket.frames) == 1
+
+
 async def test_a_link_that_is_left_is_not_written_to(bench: Bench, autojump_clock: MockClock) -> None:
     socket = FakeSocket()
     with bench.flusher.open_link(new_outbox(), socket) as link:

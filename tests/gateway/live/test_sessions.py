@@ -1,10 +1,13 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
+from actors.artifacts import StoredPicture
+from actors.mflux.engine import RenderJob, Tell
 from gateway.live.sessions import Beginning, Started
 from gateway.services import Services
 from protocol.commands import HatchRequest, ImageOptions
@@ -20,6 +23,7 @@ from protocol.errors import (
 )
 from protocol.persona import Persona
 from protocol.view import SessionView
+from tests.helpers.fakes import ScriptedPainter
 from tests.helpers.gateways import PERSONA, running_services
 
 ADA, EVE = "ada", "eve"
@@ -301,6 +305,37 @@ async def test_stopping_ends_every_hatch_and_takes_no_more(autojump_clock: MockC
         for view in views:
             assert view.end is not None
             assert view.end.outcome == "cancelled"
+
+
+class Dawdler(ScriptedPainter):
+    """Its worker ends a cancelled step in its own good time, unless told that there is no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hurried = trio.Event()
+
+    def hurry(self) -> None:
+        self._hurried.set()
+
+    async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.move_on_after(20, shield=True):
+                await self._hurried.wait()
+        raise AssertionError("it was cancelled")
+
+
+async def test_stopping_is_in_a_hurry(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with running_services(tmp_path) as services:
+        services.sessions.workshop = msgspec.structs.replace(services.sessions.workshop, image=Dawdler())
+        views = [(await start(services)).view for _ in range(2)]
+        await trio.sleep(100)
+        began = trio.current_time()
+        await services.sessions.cancel(ADA, session=views[0].session, reason="enough")
+        await services.sessions.stop()
+        assert trio.current_time() == began
+        assert [view.state for view in views] == ["cancelled"] * 2
 
 
 async def test_stopping_waits_for_a_start_that_is_under_way(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ async def test_when_all_sessions_have_ended_the_last_words_have_left(tmp_path: P
         async with here.open(session) as reader:
             await reader.next()
             await here.services.sessions.stop()
-            await here.services.flusher.flush()
+            await here.services.flusher.flush(1)
             await here.streams.wait_closed()
             assert isinstance((await reader.rest())[-1], End)
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+import pytest
 import trio
 import trio.testing
 
@@ -129,6 +130,36 @@ async def test_one_that_does_not_drop_its_job_in_time_is_ended_and_replaced_at_o
         await trio.testing.wait_all_tasks_blocked()
         assert len(workers.started) == 2
         assert await draw(seat, workers, complete) == Drawn(job=1, seconds=1.0)
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_in_a_hurry_one_that_is_not_idle_is_ended_at_once_and_not_replaced(
+    early: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat, trio.open_nursery() as nursery:
+        await cancel_a_job(seat, workers)
+        if early:
+            seat.hurry()
+        else:
+            nursery.start_soon(_hurry_after, seat, 1.5)
+        assert await seat.settle(20) == WorkerLeft(fate="exited", exit_code=-15)
+        assert trio.current_time() == (1 if early else 2.5)
+        await trio.sleep(100)
+        assert len(workers.started) == 1
+
+
+async def _hurry_after(seat: Seat, delay_s: float) -> None:
+    await trio.sleep(delay_s)
+    seat.hurry()
+
+
+async def test_in_a_hurry_one_that_is_idle_keeps_its_good_name(autojump_clock: trio.testing.MockClock) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        assert await draw(seat, workers, complete) == Drawn(job=1, seconds=1.0)
+        seat.hurry()
+        assert await seat.settle(20) == WorkerLeft(fate="idle")
 
 
 async def test_one_that_cannot_be_ended_is_stuck_and_gets_no_company(autojump_clock: trio.testing.MockClock) -> None:
