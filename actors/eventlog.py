@@ -10,7 +10,7 @@ import trio
 from protocol.commands import StateName
 from protocol.errors import Gone, Invalid, NotFound
 from protocol.events import Artifact, End, PersonaReady, Reliable, SessionItem, State
-from protocol.journal import Entry, SessionRecord
+from protocol.journal import Entry, SessionRecord, doomed
 from protocol.keyring import Keyring
 from protocol.view import SessionView
 
@@ -32,7 +32,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Created(msgspec.Struct, frozen=True):
-    """A new session; `doom` is the reason of a cancel by key that came before it."""
+    """A new session; `doom` is the reason of a cancel by key that came before it, which it has said already."""
 
     view: SessionView
     doom: str | None
@@ -48,10 +48,12 @@ class EventLog(Protocol):
     """Where sessions and keys are kept. A session's entries are published in the order in which they were appended."""
 
     async def create(self, record: SessionRecord, claim: Claim | None = None) -> Created | Existing:
-        """Keep a new session and its claim in one step, or find the session of that claim; nothing is published.
+        """Keep a new session and its claim in one step, or find the session of that claim.
 
-        A cancelled call is carried out all the same. Raises KeyConflict for a key that has started another hatch, Gone
-        when its session was pruned, and Overloaded; then nothing was kept.
+        Nothing is published, but of a session whose cancel came before it that it is being cancelled, which is kept in
+        the same step: no crash in between can lose it. A cancelled call is carried out all the same. Raises KeyConflict
+        for a key that has started another hatch, Gone when its session was pruned, and Overloaded; then nothing was
+        kept.
         """
 
     async def claimed(self, owner: str, claim: Claim) -> SessionView | None:
@@ -111,6 +113,8 @@ class MemoryLog:
             doom = self._keyring.exhume(record.owner, claim.key, now)
         self._created += 1
         kept = self._sessions[record.session] = _Session(self._created, record)
+        if doom is not None:
+            await self.append(record.session, [doomed(record.session, doom)])
         return Created(kept.view, doom)
 
     async def claimed(self, owner: str, claim: Claim) -> SessionView | None:

@@ -318,13 +318,18 @@ async def test_keys_and_early_cancels_belong_to_their_owner(open_log: OpenLog) -
 
 
 async def test_a_cancel_that_came_early_is_told_once(open_log: OpenLog) -> None:
-    async with open_log(Recorder().publish) as log:
+    recorder = Recorder()
+    async with open_log(recorder.publish) as log:
         assert await log.bury("ann", "k", "changed my mind") is None
         first = await log.create(record_of("s1"), CLAIM)
         again = await log.create(record_of("s2"), CLAIM)
         assert isinstance(first, Created)
         assert first.doom == "changed my mind"
         assert isinstance(again, Existing)
+        cancelling = State(session="s1", seq=1, state="cancelling", reason="changed my mind")
+        assert recorder.of("s1") == await log.tail("s1", 0) == [cancelling]
+        assert again.view.state == "cancelling"
+        assert recorder.of("s2") == []
 
 
 async def test_the_session_of_a_key_may_have_been_pruned(open_log: OpenLog) -> None:
