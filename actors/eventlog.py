@@ -10,7 +10,7 @@ import trio
 from protocol.commands import StateName
 from protocol.errors import Gone, Invalid, NotFound
 from protocol.events import Artifact, End, PersonaReady, Reliable, SessionItem, State
-from protocol.journal import Entry, SessionRecord, doomed
+from protocol.journal import Entry, Epitaph, SessionRecord, doomed
 from protocol.keyring import Keyring
 from protocol.view import SessionView
 
@@ -74,6 +74,9 @@ class EventLog(Protocol):
     async def view(self, session: str) -> SessionView:
         """The session as published up to now. Raises NotFound, or Gone when it was pruned."""
 
+    async def epitaph(self, session: str) -> Epitaph | None:
+        """What stays known of a session for which `view` raises Gone, for as long as it does."""
+
     async def tail(self, session: str, after_seq: int) -> list[Reliable]:
         """The reliable messages after a cursor, in order. Raises NotFound or Gone."""
 
@@ -99,7 +102,7 @@ class MemoryLog:
         self._keyring = Keyring(kept_s=key_s, tombstone_s=tombstone_s, capacity=retained)
         self._sessions: dict[str, _Session] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self._pruned: OrderedDict[str, None] = OrderedDict()
+        self._pruned: OrderedDict[str, Epitaph] = OrderedDict()
         self._created = 0
 
     async def create(self, record: SessionRecord, claim: Claim | None = None) -> Created | Existing:
@@ -148,6 +151,10 @@ class MemoryLog:
         """See EventLog."""
         return self._find(session).view
 
+    async def epitaph(self, session: str) -> Epitaph | None:
+        """See EventLog."""
+        return self._pruned.get(session)
+
     async def tail(self, session: str, after_seq: int) -> list[Reliable]:
         """See EventLog."""
         return [event for event in self._find(session).reliable if event.seq > after_seq]
@@ -180,8 +187,7 @@ class MemoryLog:
         self._ended[session] = None
         if len(self._ended) > self._retained:
             oldest, _ = self._ended.popitem(last=False)
-            del self._sessions[oldest]
-            self._pruned[oldest] = None
+            self._pruned[oldest] = self._sessions.pop(oldest).view.epitaph()
         if len(self._pruned) > self._retained:
             self._pruned.popitem(last=False)
 

@@ -52,5 +52,16 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
         return self.epoch == 1 and self.seq == 0
 
 
+class Epitaph(msgspec.Struct, frozen=True, kw_only=True):
+    """What stays known of a session that is no longer kept: whose it was, and where it ended."""
+
+    session: str
+    owner: str
+    epoch: int
+    seq: int
+    offset: int
+    state: StateName
+
+
 Entry = EpochBegun | SessionEvent
 Kept = EpochBegun | Reliable

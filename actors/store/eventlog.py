@@ -17,7 +17,7 @@ from actors.store.rows import Fleeting, Stored
 from protocol.commands import StateName
 from protocol.errors import HatcheryError, NotFound, Overloaded
 from protocol.events import End, Reliable
-from protocol.journal import Entry, Kept, Recovered, SessionRecord, doomed
+from protocol.journal import Entry, Epitaph, Kept, Recovered, SessionRecord, doomed
 from protocol.persona import Persona
 from protocol.view import SessionView
 
@@ -198,6 +198,10 @@ class SqliteLog:
             view = (await self._database.read(partial(rows.load_session, session=session))).view
         self._cache(view)
         return view
+
+    async def epitaph(self, session: str) -> Epitaph | None:
+        """See EventLog."""
+        return await self._database.read(partial(rows.load_epitaph, session=session))
 
     async def tail(self, session: str, after_seq: int) -> list[Reliable]:
         """See EventLog."""

@@ -17,8 +17,8 @@ from gateway.live.hub import Hub, Watcher
 from gateway.live.leash import Leashes
 from gateway.live.ticker import Ticker
 from protocol.commands import HatchRequest, StateName
-from protocol.errors import Draining, NotFound, Overloaded, QuotaExceeded
-from protocol.journal import Recovered, SessionRecord
+from protocol.errors import Draining, Gone, NotFound, Overloaded, QuotaExceeded
+from protocol.journal import Epitaph, Recovered, SessionRecord
 from protocol.view import SessionView
 
 log = structlog.get_logger(__name__)
@@ -172,22 +172,31 @@ class Sessions:
     async def _go(
         self, record: SessionRecord, place: _Place, so_far: Recovered | None = None, doom: str | None = None
     ) -> None:
-        await self._nursery.start(self._run, record, place, so_far, doom)
+        if doom is None:
+            await self._nursery.start(self._run, record, place, so_far)
+        else:  # all but its end is said, and that is to come after what the starter is answered
+            self._nursery.start_soon(self._run, record, place, so_far, doom)
         self._leashes.detached(record.session)
         await place.settle()
 
-    async def cancel(self, owner: str, *, session: str, reason: str) -> SessionView:
+    async def cancel(self, owner: str, *, session: str, reason: str) -> SessionView | Epitaph:
         """Cancel a hatch and return the session as it then is; late and repeated cancels change nothing.
 
-        Raises NotFound or Gone.
+        Raises NotFound, but never because it ended so long ago that it is no longer kept.
         """
-        view = await self.view(owner, session)
+        try:
+            view = await self.view(owner, session)
+        except Gone:
+            epitaph = await self.workshop.eventlog.epitaph(session)
+            if epitaph is None or epitaph.owner != owner:
+                raise NotFound("no such session") from None
+            return epitaph
         place = self._running.get(session)
         if place is not None:
             await place.cancel(reason)
         return view
 
-    async def cancel_key(self, owner: str, *, key: str, reason: str) -> SessionView | None:
+    async def cancel_key(self, owner: str, *, key: str, reason: str) -> SessionView | Epitaph | None:
         """The same by key; None if nothing has started with it, which is remembered for a start still under way."""
         session = await self.workshop.eventlog.bury(owner, key, reason)
         if session is None:
@@ -251,8 +260,8 @@ class Sessions:
         record: SessionRecord,
         place: _Place,
         so_far: Recovered | None,
-        doom: str | None,
-        task_status: trio.TaskStatus[None],
+        doom: str | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         structlog.contextvars.bind_contextvars(session=record.session)  # of this task and its actors
         seed = record.hatch.image.seed or 0

@@ -611,7 +611,7 @@ class SlowLog:
 
     def __init__(self, inner: EventLog) -> None:
         self.create, self.claimed, self.bury, self.hurry = inner.create, inner.claimed, inner.bury, inner.hurry
-        self.view, self.tail, self.list = inner.view, inner.tail, inner.list
+        self.view, self.tail, self.list, self.epitaph = inner.view, inner.tail, inner.list, inner.epitaph
         self._inner = inner
         self._turn = trio.Lock()
 
