@@ -89,6 +89,6 @@ async def test_children_of_the_real_gateway_get_the_limit_that_it_was_started_wi
         with trio.fail_after(10):
             while not (tmp_path / "write.limit").exists():  # noqa: ASYNC110 - another program writes it
                 await trio.sleep(0.05)
-        own = resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)[0]
-    assert own > 300
+        if sys.platform == "linux":
+            assert resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)[0] > 300, "the gateway's own is raised"
     assert [(tmp_path / f"{name}.limit").read_text() for name in ("paint", "write")] == ["300\n"] * 2
