@@ -21,7 +21,7 @@ IMAGE = ImageOptions(width=64, height=64, steps=2)
 SCRIPT = """
 import sys, time
 for step in range(9):
-    sys.stdout.write(f"\\r{step * 12}%|#   | {step}/8 [00:01<00:01,  1.00it/s]")
+    sys.stdout.write(f"\\r{step * 12:3d}%|#         | {step}/8 [00:01<00:01,  1.00it/s]")
     sys.stdout.flush()
     time.sleep(0.01)  # or they are all one read
 with open(sys.argv[1], "rb") as picture, open(sys.argv[sys.argv.index("--output") + 1], "wb") as output:
