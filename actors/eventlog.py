@@ -10,7 +10,7 @@ import trio
 from protocol.commands import StateName
 from protocol.errors import Gone, Invalid, NotFound
 from protocol.events import Artifact, End, PersonaReady, Reliable, SessionItem, State
-from protocol.journal import Entry, SessionRecord
+from protocol.journal import Entry, Epitaph, SessionRecord, doomed
 from protocol.keyring import Keyring
 from protocol.view import SessionView
 
@@ -32,7 +32,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Created(msgspec.Struct, frozen=True):
-    """A new session; `doom` is the reason of a cancel by key that came before it."""
+    """A new session; `doom` is the reason of a cancel by key that came before it, which it has said already."""
 
     view: SessionView
     doom: str | None
@@ -48,10 +48,12 @@ class EventLog(Protocol):
     """Where sessions and keys are kept. A session's entries are published in the order in which they were appended."""
 
     async def create(self, record: SessionRecord, claim: Claim | None = None) -> Created | Existing:
-        """Keep a new session and its claim in one step, or find the session of that claim; nothing is published.
+        """Keep a new session and its claim in one step, or find the session of that claim.
 
-        A cancelled call is carried out all the same. Raises KeyConflict for a key that has started another hatch, Gone
-        when its session was pruned, and Overloaded; then nothing was kept.
+        Nothing is published, but of a session whose cancel came before it that it is being cancelled, which is kept in
+        the same step: no crash in between can lose it. A cancelled call is carried out all the same. Raises KeyConflict
+        for a key that has started another hatch, Gone when its session was pruned, and Overloaded; then nothing was
+        kept.
         """
 
     async def claimed(self, owner: str, claim: Claim) -> SessionView | None:
@@ -71,6 +73,9 @@ class EventLog(Protocol):
 
     async def view(self, session: str) -> SessionView:
         """The session as published up to now. Raises NotFound, or Gone when it was pruned."""
+
+    async def epitaph(self, session: str) -> Epitaph | None:
+        """What stays known of a session for which `view` raises Gone, for as long as it does."""
 
     async def tail(self, session: str, after_seq: int) -> list[Reliable]:
         """The reliable messages after a cursor, in order. Raises NotFound or Gone."""
@@ -97,7 +102,7 @@ class MemoryLog:
         self._keyring = Keyring(kept_s=key_s, tombstone_s=tombstone_s, capacity=retained)
         self._sessions: dict[str, _Session] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self._pruned: OrderedDict[str, None] = OrderedDict()
+        self._pruned: OrderedDict[str, Epitaph] = OrderedDict()
         self._created = 0
 
     async def create(self, record: SessionRecord, claim: Claim | None = None) -> Created | Existing:
@@ -111,6 +116,8 @@ class MemoryLog:
             doom = self._keyring.exhume(record.owner, claim.key, now)
         self._created += 1
         kept = self._sessions[record.session] = _Session(self._created, record)
+        if doom is not None:
+            await self.append(record.session, [doomed(record.session, doom)])
         return Created(kept.view, doom)
 
     async def claimed(self, owner: str, claim: Claim) -> SessionView | None:
@@ -144,6 +151,10 @@ class MemoryLog:
         """See EventLog."""
         return self._find(session).view
 
+    async def epitaph(self, session: str) -> Epitaph | None:
+        """See EventLog."""
+        return self._pruned.get(session)
+
     async def tail(self, session: str, after_seq: int) -> list[Reliable]:
         """See EventLog."""
         return [event for event in self._find(session).reliable if event.seq > after_seq]
@@ -176,8 +187,7 @@ class MemoryLog:
         self._ended[session] = None
         if len(self._ended) > self._retained:
             oldest, _ = self._ended.popitem(last=False)
-            del self._sessions[oldest]
-            self._pruned[oldest] = None
+            self._pruned[oldest] = self._sessions.pop(oldest).view.epitaph()
         if len(self._pruned) > self._retained:
             self._pruned.popitem(last=False)
 

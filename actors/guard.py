@@ -30,11 +30,19 @@ _PROGRAM: Final = "import sys; sys.path.append(sys.argv[1]); from actors.guard_p
 class Guard:
     """Sees to it that no child outlives this process, not even its SIGKILL; a `Keeper` for `open_pty`."""
 
-    def __init__(self, gateway: str, jobs: Path | None, held: tuple[int, ...], restarts: RestartWindow) -> None:
+    def __init__(
+        self,
+        gateway: str,
+        jobs: Path | None,
+        held: tuple[int, ...],
+        restarts: RestartWindow,
+        open_files: int | None = None,
+    ) -> None:
         self._gateway = gateway
         self._jobs = str(jobs.absolute()) if jobs else ""
         self._held = held
         self._restarts = restarts
+        self._open_files = open_files
         self._groups: set[int] = set()
         self._process: trio.Process | None = None
         self._pipe: int | None = None
@@ -47,9 +55,13 @@ class Guard:
         return self._process.pid if self._process else None
 
     def mark(self, spec: PtySpec) -> PtySpec:
-        """The same child with this gateway's marker in its environment; its job is named as its folder is."""
+        """The same child with this gateway's marker in its environment; its job is named as its folder is.
+
+        It gets the limit of open files that children are to have, unless it asks for one.
+        """
         marker = f"{self._gateway}/{os.path.basename(spec.cwd)}"
-        return msgspec.structs.replace(spec, env={**spec.env, MARKER: marker})
+        open_files = self._open_files if spec.open_files is None else spec.open_files
+        return msgspec.structs.replace(spec, env={**spec.env, MARKER: marker}, open_files=open_files)
 
     def watch(self, pgid: int) -> None:
         """A child leads this group now. Never blocks."""
@@ -137,15 +149,22 @@ class Guard:
 
 @asynccontextmanager
 async def open_guard(
-    gateway: str, *, jobs: Path | None = None, held: tuple[int, ...] = (), random: Random | None = None
+    gateway: str,
+    *,
+    jobs: Path | None = None,
+    held: tuple[int, ...] = (),
+    open_files: int | None = None,
+    random: Random | None = None,
 ) -> AsyncIterator[Guard]:
     """Guard the children of this process, whose marker begins with `gateway`, which has no slash in it.
+
+    `open_files` is the soft limit of open files that they get, for a process that has raised its own.
 
     Whether the scope is left or the process is killed: all that is watched or marked is ended, and `jobs`, the folder
     of the job directories, is removed. The descriptors `held`, such as the data directory's lock, stay open until
     that is done. Open it around all that starts children. Raises OSError if the guard process cannot be started.
     """
-    guard = Guard(gateway, jobs, held, RestartWindow(RESTARTS, random or Random()))
+    guard = Guard(gateway, jobs, held, RestartWindow(RESTARTS, random or Random()), open_files)
     await guard._start()
     trio.lowlevel.spawn_system_task(guard._keep)  # not a nursery, to keep exception groups out of the scope
     try:

@@ -63,7 +63,13 @@ class Hatch:
     """One session at work; `cancel` may come at any time, from anywhere."""
 
     def __init__(
-        self, record: SessionRecord, seed: int, workshop: Workshop, nursery: trio.Nursery, so_far: Recovered | None
+        self,
+        record: SessionRecord,
+        seed: int,
+        workshop: Workshop,
+        nursery: trio.Nursery,
+        so_far: Recovered | None,
+        doom: str | None,
     ) -> None:
         self.session = record.session
         self.begun = trio.Event()  # its first words are published, or it has failed
@@ -80,6 +86,8 @@ class Hatch:
             now=trio.current_time(),
         )
         self._mail_for_mflux: Mailbox[PersonaWritten] = Mailbox(1)
+        if doom is not None:
+            self._lifecycle.cancel(doom, trio.current_time())  # which the log has published already: see `doomed`
 
     async def cancel(self, reason: str) -> None:
         """Stop the work; returns when `cancelling` is published. Late and repeated calls change nothing."""
@@ -113,6 +121,8 @@ class Hatch:
         ).run()
 
     async def _begin(self) -> None:
+        if self._lifecycle.decided:
+            return
         resumes = self._workshop.limits.resumes
         so_far = self._so_far
         if so_far is None or (so_far.untold and resumes):
@@ -191,10 +201,16 @@ def _crashed(error: HatcheryError) -> bool:
 
 @asynccontextmanager
 async def open_hatch(
-    record: SessionRecord, seed: int, workshop: Workshop, so_far: Recovered | None = None
+    record: SessionRecord,
+    seed: int,
+    workshop: Workshop,
+    so_far: Recovered | None = None,
+    *,
+    doom: str | None = None,
 ) -> AsyncIterator[Hatch]:
     """The nursery of one session whose record is in the log; the block is to `run` the hatch, on from `so_far`.
 
+    With a `doom`, the reason of a cancel that came before its start, there is only its end to be said.
     However the block is left, both actors are gone and the one `end` is published when this returns; an error of the
     hatch ends with it, a cancellation from outside goes on.
     """
@@ -204,7 +220,7 @@ async def open_hatch(
     try:
         with trio.move_on_after(workshop.limits.whole_s) as whole:  # noqa: ASYNC100 - the nursery waits
             async with trio.open_nursery() as nursery:
-                hatch = Hatch(record, seed, workshop, nursery, so_far)
+                hatch = Hatch(record, seed, workshop, nursery, so_far, doom)
                 yield hatch
             ran = True
         if whole.cancelled_caught:

@@ -54,7 +54,7 @@ class Keeper(Protocol):
     """Whoever ends the children that are left when this process is killed."""
 
     def mark(self, spec: PtySpec) -> PtySpec:
-        """The same child with a mark in its environment, by which those that leave its group are known."""
+        """The child as all of this process are started: marked in its environment, in case it leaves its group."""
 
     def watch(self, pgid: int) -> None:
         """A child leads this group now."""

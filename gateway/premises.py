@@ -46,13 +46,14 @@ class OpenLog(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_premises(config: Config) -> AsyncIterator[Premises]:
+async def open_premises(config: Config, open_files: int | None = None) -> AsyncIterator[Premises]:
     """Move in; nobody else may work on the same directory until the block ends.
 
-    A gateway that keeps nothing on disk and has the sim painter starts no process, so that it can run in virtual time.
+    `open_files` is the limit of open files for children, where this process has raised its own.
+    A gateway that keeps nothing on disk and has sim engines starts no process, so that it can run in virtual time.
     Raises ConfigError for a directory that is in use.
     """
-    if not config.hatch.durable and config.image.engine == "sim":
+    if not config.hatch.durable and config.image.engine == config.llm.engine == "sim":
         yield Premises(None, secrets.token_bytes(SECRET_BYTES))
         return
     async with AsyncExitStack() as stack:
@@ -64,7 +65,9 @@ async def open_premises(config: Config) -> AsyncIterator[Premises]:
         swept = await sweep(lock, jobs)
         if swept.processes or swept.directories:
             log.warning("swept", processes=swept.processes, directories=swept.directories)
-        guard = await stack.enter_async_context(open_guard(lock.gateway, jobs=jobs, held=(lock.fd,)))
+        guard = await stack.enter_async_context(
+            open_guard(lock.gateway, jobs=jobs, held=(lock.fd,), open_files=open_files)
+        )
         yield Premises(guard, _secret(config.data / SECRET))
 
 

@@ -80,16 +80,19 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(config: Config, *, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    config: Config, *, environ: Mapping[str, str] = os.environ, open_files: int | None = None
+) -> AsyncIterator[Gateway]:
     """A gateway that listens while the block runs; afterwards every hatch has ended and its clients were told.
 
+    Children get `open_files` as their limit of open files, if the process has raised its own.
     Leaving does not wait for hatches, and has closed all connections after `server.stop_s`: call `drain` before to let
     hatches finish. Raises ConfigError, or OSError when the address cannot be bound; either may come inside an
     ExceptionGroup, as from any nursery.
     """
     if not config.access.tokens:
         _refuse_public(config.server.host)
-    async with open_services(config, environ=environ) as services:
+    async with open_services(config, environ=environ, open_files=open_files) as services:
         sockets = await listener.bind(config.server.host, config.server.port)
         port: int = sockets[0].getsockname()[1]
         host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
@@ -115,9 +118,9 @@ async def open_gateway(config: Config, *, environ: Mapping[str, str] = os.enviro
 
 async def serve_until_signal(config: Config) -> int:
     """`hatchery serve`: the first SIGTERM or SIGINT drains, a second one does not wait; returns the exit code."""
-    raise_open_files()
+    open_files = raise_open_files()
     async with trio.open_nursery() as nursery:
-        async with open_gateway(config) as gateway:
+        async with open_gateway(config, open_files=open_files) as gateway:
             asked, patience = trio.Event(), trio.CancelScope()
             await nursery.start(_obey_signals, asked, patience)
             engines = gateway.services.sessions.workshop.engines

@@ -69,17 +69,19 @@ async def open_services(
     environ: Mapping[str, str] = os.environ,
     random: Random | None = None,
     now_s: Callable[[], float] = time.time,
+    open_files: int | None = None,
 ) -> AsyncIterator[Services]:
     """Everything but the listener. When the block ends, hatches that still run are cancelled, each with its `end`.
 
-    `now_s` is the wall clock in seconds since 1970. Raises ConfigError, inside an ExceptionGroup when it comes from a
+    `now_s` is the wall clock in seconds since 1970, `open_files` the soft limit of open files to give children, where
+    this process has raised its own. Raises ConfigError, inside an ExceptionGroup when it comes from a
     part that is opened after one with a nursery of its own.
     """
     ticker = Ticker()
     flusher = Flusher(ticker, FlusherLimits(config.wire.tick_ms / 1000, config.wire.stall_s))
     artifacts = ArtifactStore(config.data / "artifacts")
     async with AsyncExitStack() as stack:
-        premises = await stack.enter_async_context(open_premises(config))
+        premises = await stack.enter_async_context(open_premises(config, open_files))
         keeper = premises.keeper
         signer = Signer(premises.secret, config.hatch.artifact_url_s, now_s)
         entrance = open_entrance(config, premises.secret, now_s)

@@ -3,7 +3,7 @@
 import msgspec
 
 from protocol.commands import HatchRequest, StateName
-from protocol.events import Artifact, Reliable, SessionEvent
+from protocol.events import Artifact, Reliable, SessionEvent, State
 from protocol.persona import Persona
 
 
@@ -18,6 +18,11 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     hatch: HatchRequest
     created_at_ms: int
     grace_s: float | None = None
+
+
+def doomed(session: str, reason: str) -> State:
+    """The first word of a session whose cancel came before its start; it is kept together with the session's record."""
+    return State(session=session, seq=1, state="cancelling", reason=reason)
 
 
 class EpochBegun(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -45,6 +50,17 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     def untold(self) -> bool:
         """Whether nothing reliable was said of it: then it can begin like any other."""
         return self.epoch == 1 and self.seq == 0
+
+
+class Epitaph(msgspec.Struct, frozen=True, kw_only=True):
+    """What stays known of a session that is no longer kept: whose it was, and where it ended."""
+
+    session: str
+    owner: str
+    epoch: int
+    seq: int
+    offset: int
+    state: StateName
 
 
 Entry = EpochBegun | SessionEvent

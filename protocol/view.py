@@ -7,7 +7,7 @@ import msgspec
 
 from protocol.commands import Cursor, Id, StateName
 from protocol.events import Artifact, End, PersonaReady, Preview, Progress, SessionItem, Snapshot, State, Text
-from protocol.journal import Entry, EpochBegun, SessionRecord
+from protocol.journal import Entry, Epitaph, EpochBegun, SessionRecord
 from protocol.maker import Maker
 from protocol.persona import extend
 
@@ -71,6 +71,17 @@ class SessionView:
         self.progress = self.preview = None
         if not entry.keeps_persona:
             self.persona, self.writer = {}, None
+
+    def epitaph(self) -> Epitaph:
+        """What stays known of it when it is kept no longer."""
+        return Epitaph(
+            session=self.session,
+            owner=self.record.owner,
+            epoch=self.epoch,
+            seq=self.seq,
+            offset=self.offset,
+            state=self.state,
+        )
 
     def is_current(self, cursor: Cursor) -> bool:
         """Whether a client at `cursor` has missed nothing."""

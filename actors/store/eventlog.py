@@ -17,7 +17,7 @@ from actors.store.rows import Fleeting, Stored
 from protocol.commands import StateName
 from protocol.errors import HatcheryError, NotFound, Overloaded
 from protocol.events import End, Reliable
-from protocol.journal import Entry, Kept, Recovered, SessionRecord
+from protocol.journal import Entry, Epitaph, Kept, Recovered, SessionRecord, doomed
 from protocol.persona import Persona
 from protocol.view import SessionView
 
@@ -71,10 +71,16 @@ class SqliteLog:
     async def create(self, record: SessionRecord, claim: Claim | None = None) -> Created | Existing:
         """See EventLog."""
         live = self._live[record.session] = Live(SessionView(record), 0, 0)  # before anybody can find its key
+        begin = partial(
+            _begin,
+            record=record,
+            claim=claim,
+            now=self._key_clock(),
+            now_ms=self._now_ms(),
+            limits=self._key_limits,
+        )
         try:
-            begun = await self._database.write(
-                partial(_begin, record=record, claim=claim, now=self._key_clock(), limits=self._key_limits)
-            )
+            begun = await self._database.write(begin)
         except BaseException:
             del self._live[record.session]
             raise
@@ -82,6 +88,9 @@ class SqliteLog:
             del self._live[record.session]
             return Existing(await self.view(begun))
         live.number, doom = begun
+        if doom is not None:
+            live.place = 1
+            self._say(live, [doomed(record.session, doom)])
         return Created(live.view, doom)
 
     async def claimed(self, owner: str, claim: Claim) -> SessionView | None:
@@ -190,6 +199,10 @@ class SqliteLog:
         self._cache(view)
         return view
 
+    async def epitaph(self, session: str) -> Epitaph | None:
+        """See EventLog."""
+        return await self._database.read(partial(rows.load_epitaph, session=session))
+
     async def tail(self, session: str, after_seq: int) -> list[Reliable]:
         """See EventLog."""
         published = (await self.view(session)).seq
@@ -260,16 +273,22 @@ def _recovered(view: SessionView) -> Recovered:
 
 
 def _begin(
-    connection: apsw.Connection, record: SessionRecord, claim: Claim | None, now: float, limits: KeyLimits
+    connection: apsw.Connection, record: SessionRecord, claim: Claim | None, now: float, now_ms: int, limits: KeyLimits
 ) -> str | tuple[int, str | None]:
-    """The session of the claim, or the number of the new one and the reason of a cancel that came before it."""
+    """The session of the claim, or the number of the new one and the reason of a cancel that came before it.
+
+    Such a cancel is used up by its claim, so that the session is `cancelling` from the same moment on.
+    """
     doom = None
     if claim is not None:
         existing = keys.repeat(connection, record.owner, claim, now, limits)
         if existing is not None:
             return existing
         doom = keys.claim_key(connection, record.owner, claim, record.session, now, limits)
-    return rows.insert_session(connection, record), doom
+    number = rows.insert_session(connection, record)
+    if doom is not None:
+        rows.insert_entries(connection, number, 0, [doomed(record.session, doom)], Fleeting(0, None), now_ms)
+    return number, doom
 
 
 def _keep(

@@ -11,13 +11,21 @@ from actors.store.sql import select, select_one
 from protocol.commands import StateName
 from protocol.errors import Gone, NotFound
 from protocol.events import Artifact, End, Progress, Reliable, SessionItem
-from protocol.journal import EpochBegun, Kept, SessionRecord
+from protocol.journal import Epitaph, EpochBegun, Kept, SessionRecord
 from protocol.view import SessionView
 
 _JSON: Final = msgspec.json.Encoder()
 _KEPT: Final[msgspec.json.Decoder[Kept]] = msgspec.json.Decoder(Kept)
 _RECORD: Final = msgspec.json.Decoder(SessionRecord)
 _PROGRESS: Final = msgspec.json.Decoder(Progress)
+_REMEMBER: Final = """
+    INSERT INTO pruned (session, owner, epoch, seq, text_offset, state)
+    SELECT
+        sessions.session, owner, 1 + count(*) FILTER (WHERE seq IS NULL), max(seq), text_offset, state
+    FROM sessions JOIN entries ON entries.session = sessions.number
+    WHERE sessions.session = ?
+    GROUP BY sessions.number
+    """  # an entry without a `seq` begins an epoch
 
 
 class Fleeting(msgspec.Struct, frozen=True):
@@ -106,6 +114,15 @@ def _number(connection: apsw.Connection, session: str) -> int:
     raise NotFound("no such session")
 
 
+def load_epitaph(connection: apsw.Connection, session: str) -> Epitaph | None:
+    """What stays known of a session that was pruned."""
+    found = select(connection, "SELECT owner, epoch, seq, text_offset, state FROM pruned WHERE session = ?", (session,))
+    if not found:
+        return None
+    ((owner, epoch, seq, offset, state),) = found
+    return Epitaph(session=session, owner=owner, epoch=epoch, seq=seq, offset=offset, state=state)
+
+
 def load_unfinished(connection: apsw.Connection) -> list[Stored]:
     """All sessions without an end, oldest first."""
     numbers = select(connection, "SELECT number FROM sessions WHERE ended IS NULL ORDER BY number")
@@ -171,7 +188,7 @@ def _item(state: StateName, record: str, progress: str | None, agent: str | None
 def prune_sessions(connection: apsw.Connection, *, beyond: int, before_ms: int | None, remembered: int) -> list[str]:
     """Forget ended sessions but the latest `beyond`, and all that ended before a time if given; returns their ids.
 
-    Of at most `remembered` of those that were forgotten it stays known that they existed.
+    Of at most `remembered` of those that were forgotten the epitaph stays.
     """
     rows = select(
         connection,
@@ -181,8 +198,8 @@ def prune_sessions(connection: apsw.Connection, *, beyond: int, before_ms: int |
     if before_ms is not None:
         rows += select(connection, "SELECT session FROM sessions WHERE ended_at_ms < ? ORDER BY ended", (before_ms,))
     pruned = [*dict.fromkeys(session for (session,) in rows)]
+    connection.executemany(_REMEMBER, [(session,) for session in pruned])
     connection.executemany("DELETE FROM sessions WHERE session = ?", [(session,) for session in pruned])
-    connection.executemany("INSERT INTO pruned (session) VALUES (?)", [(session,) for session in pruned])
     if pruned:
         connection.execute("DELETE FROM pruned WHERE number <= last_insert_rowid() - ?", (remembered,))
     return pruned

@@ -122,6 +122,13 @@ MIGRATIONS: Final = (
     CREATE INDEX lengths_of_writer ON lengths (writer, number);
     CREATE INDEX uploads_of_owner ON uploads (owner);
     """,
+    """
+    ALTER TABLE pruned ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    ALTER TABLE pruned ADD COLUMN epoch INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE pruned ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE pruned ADD COLUMN text_offset INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE pruned ADD COLUMN state TEXT NOT NULL DEFAULT 'done';
+    """,
 )  # each brings the file one version forward; what was released is never edited, only followed by another one
 
 

@@ -33,6 +33,7 @@ from protocol.errors import (
 )
 from protocol.events import Accepted, Error, Limits, Ok, Pong, Resumed, Welcome
 from protocol.events import Sessions as SessionsPage
+from protocol.journal import Epitaph
 from protocol.outbox import TooSlow
 from protocol.view import SessionView
 
@@ -270,7 +271,7 @@ class _Dialogue:
         owner = self._user
         match cancel.session, cancel.key:
             case str(session), None:
-                view: SessionView | None = await self._sessions.cancel(owner, session=session, reason=reason)
+                view: SessionView | Epitaph | None = await self._sessions.cancel(owner, session=session, reason=reason)
             case None, str(key):
                 view = await self._sessions.cancel_key(owner, key=key, reason=reason)
             case _:
@@ -303,7 +304,7 @@ def _judge(cursor: ResumeCursor, view: SessionView | None) -> Resumed:
     return Resumed(session=cursor.session, result="current" if view.is_current(cursor) else "snapshot")
 
 
-def _ok(id_: str | int, view: SessionView) -> Ok:
+def _ok(id_: str | int, view: SessionView | Epitaph) -> Ok:
     return Ok(id=id_, session=view.session, epoch=view.epoch, seq=view.seq, offset=view.offset, state=view.state)
 
 

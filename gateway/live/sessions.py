@@ -17,8 +17,8 @@ from gateway.live.hub import Hub, Watcher
 from gateway.live.leash import Leashes
 from gateway.live.ticker import Ticker
 from protocol.commands import HatchRequest, StateName
-from protocol.errors import Draining, NotFound, Overloaded, QuotaExceeded
-from protocol.journal import Recovered, SessionRecord
+from protocol.errors import Draining, Gone, NotFound, Overloaded, QuotaExceeded
+from protocol.journal import Epitaph, Recovered, SessionRecord
 from protocol.view import SessionView
 
 log = structlog.get_logger(__name__)
@@ -43,12 +43,13 @@ class Started(msgspec.Struct, frozen=True):
 class _Place:
     """One of the places for running hatches; a cancel that comes before its hatch is under way is kept for it."""
 
-    __slots__ = ("doom", "hatch", "owner", "view")
+    __slots__ = ("doom", "hatch", "owner", "settled", "view")
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.doom: str | None = None
         self.hatch: Hatch | None = None
+        self.settled = trio.Event()  # the start has led to a hatch, or to none
         self.view: SessionView | None = None
 
     @property
@@ -57,10 +58,18 @@ class _Place:
         return self.view is None or self.view.state in ("queued", "waiting")
 
     async def cancel(self, reason: str) -> None:
+        """Returns when `cancelling` is published, or there is nothing to cancel."""
         if self.hatch is None:
             self.doom = self.doom or reason
+            await self.settled.wait()
         else:
             await self.hatch.cancel(reason)
+
+    async def settle(self) -> None:
+        """The hatch is under way."""
+        if self.hatch is not None and self.doom is not None:
+            await self.hatch.cancel(self.doom)
+        self.settled.set()
 
 
 class Sessions:
@@ -132,12 +141,12 @@ class Sessions:
         if isinstance(created, Existing):
             self._leave(session)
             return Started(created.view, existing=True)
-        view, place.doom = created.view, place.doom or created.doom
-        place.view = view
+        place.view = created.view
         log.info("hatch_started", session=session, owner=owner)
-        self._hub.announce(view, starter)
-        await self._go(record, place)
-        return Started(view, existing=False)
+        self._tie(record)
+        self._hub.announce(created.view, starter)
+        await self._go(record, place, doom=created.doom)
+        return Started(created.view, existing=False)
 
     async def resume(self, unfinished: Sequence[Recovered]) -> None:
         """Go on with the hatches that an earlier process of the gateway has left; before anybody can ask for more.
@@ -151,29 +160,43 @@ class Sessions:
     async def _resume(self, so_far: Recovered) -> Hatch | None:
         place = self._running[so_far.record.session] = _Place(so_far.record.owner)
         place.view = await self.workshop.eventlog.view(so_far.record.session)
+        self._tie(so_far.record)
         await self._go(so_far.record, place, so_far)
         return place.hatch
 
-    async def _go(self, record: SessionRecord, place: _Place, so_far: Recovered | None = None) -> None:
+    def _tie(self, record: SessionRecord) -> None:
+        """Count attachments from here on, the start itself for one: before anybody is told of the session."""
         if record.grace_s is not None:
             self._leashes.tie(record.session, record.grace_s)
-        await self._nursery.start(self._run, record, place, so_far)
-        self._leashes.detached(record.session)
-        if place.doom is not None:
-            await place.cancel(place.doom)
 
-    async def cancel(self, owner: str, *, session: str, reason: str) -> SessionView:
+    async def _go(
+        self, record: SessionRecord, place: _Place, so_far: Recovered | None = None, doom: str | None = None
+    ) -> None:
+        if doom is None:
+            await self._nursery.start(self._run, record, place, so_far)
+        else:  # all but its end is said, and that is to come after what the starter is answered
+            self._nursery.start_soon(self._run, record, place, so_far, doom)
+        self._leashes.detached(record.session)
+        await place.settle()
+
+    async def cancel(self, owner: str, *, session: str, reason: str) -> SessionView | Epitaph:
         """Cancel a hatch and return the session as it then is; late and repeated cancels change nothing.
 
-        Raises NotFound or Gone.
+        Raises NotFound, but never because it ended so long ago that it is no longer kept.
         """
-        view = await self.view(owner, session)
+        try:
+            view = await self.view(owner, session)
+        except Gone:
+            epitaph = await self.workshop.eventlog.epitaph(session)
+            if epitaph is None or epitaph.owner != owner:
+                raise NotFound("no such session") from None
+            return epitaph
         place = self._running.get(session)
         if place is not None:
             await place.cancel(reason)
         return view
 
-    async def cancel_key(self, owner: str, *, key: str, reason: str) -> SessionView | None:
+    async def cancel_key(self, owner: str, *, key: str, reason: str) -> SessionView | Epitaph | None:
         """The same by key; None if nothing has started with it, which is remembered for a start still under way."""
         session = await self.workshop.eventlog.bury(owner, key, reason)
         if session is None:
@@ -233,18 +256,24 @@ class Sessions:
             raise QuotaExceeded(f"{share.queued} of your hatches wait for their turn: wait for one, or cancel one")
 
     async def _run(
-        self, record: SessionRecord, place: _Place, so_far: Recovered | None, task_status: trio.TaskStatus[None]
+        self,
+        record: SessionRecord,
+        place: _Place,
+        so_far: Recovered | None,
+        doom: str | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         structlog.contextvars.bind_contextvars(session=record.session)  # of this task and its actors
+        seed = record.hatch.image.seed or 0
         try:
-            async with open_hatch(record, record.hatch.image.seed or 0, self.workshop, so_far) as place.hatch:
+            async with open_hatch(record, seed, self.workshop, so_far, doom=doom) as place.hatch:
                 task_status.started()
                 await place.hatch.run()
         finally:
             self._leave(record.session)
 
     def _leave(self, session: str) -> None:
-        del self._running[session]
+        self._running.pop(session).settled.set()
         self._leashes.untie(session)
         self._ended.unpark_all()
 

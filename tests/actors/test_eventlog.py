@@ -210,11 +210,32 @@ async def test_the_oldest_ended_sessions_are_pruned_and_said_to_be_gone(open_log
         assert (await log.view("running")).state == "queued"
 
 
+async def test_of_the_pruned_the_epitaph_stays(open_log: OpenLog) -> None:
+    async with open_log(Recorder().publish) as log:
+        await log.create(record_of("s0"))
+        lifecycle = Lifecycle("s0", engines=ENGINES, steps=2, persona=None, now=0.0)
+        said = [
+            *lifecycle.handle(mail.WritingBegan(), 1.0),
+            *lifecycle.handle(mail.PersonaRejected(reason="no"), 1.0),
+            *lifecycle.handle(mail.TextGrew(path="/name", delta="Ada"), 1.0),
+            *lifecycle.cancel("enough", 2.0),
+            *lifecycle.finish(None, 3.0),
+        ]
+        await log.append("s0", said)
+        expected = (await log.view("s0")).epitaph()
+        assert (expected.epoch, expected.offset, expected.state) == (2, 3, "cancelled")
+        assert await log.epitaph("s0") is None
+        await play(log, *(f"later{number}" for number in range(RETAINED)))
+        assert await log.epitaph("s0") == expected
+        assert await log.epitaph("nobody") is None
+
+
 async def test_what_is_remembered_of_the_pruned_is_bounded(open_log: OpenLog) -> None:
     async with open_log(Recorder().publish) as log:
         await play(log, *(f"s{number}" for number in range(2 * RETAINED + 1)))
         with pytest.raises(NotFound):
             await log.view("s0")
+        assert await log.epitaph("s0") is None
 
 
 async def test_a_listing_is_the_owners_own_newest_first(open_log: OpenLog) -> None:
@@ -318,13 +339,18 @@ async def test_keys_and_early_cancels_belong_to_their_owner(open_log: OpenLog) -
 
 
 async def test_a_cancel_that_came_early_is_told_once(open_log: OpenLog) -> None:
-    async with open_log(Recorder().publish) as log:
+    recorder = Recorder()
+    async with open_log(recorder.publish) as log:
         assert await log.bury("ann", "k", "changed my mind") is None
         first = await log.create(record_of("s1"), CLAIM)
         again = await log.create(record_of("s2"), CLAIM)
         assert isinstance(first, Created)
         assert first.doom == "changed my mind"
         assert isinstance(again, Existing)
+        cancelling = State(session="s1", seq=1, state="cancelling", reason="changed my mind")
+        assert recorder.of("s1") == await log.tail("s1", 0) == [cancelling]
+        assert again.view.state == "cancelling"
+        assert recorder.of("s2") == []
 
 
 async def test_the_session_of_a_key_may_have_been_pruned(open_log: OpenLog) -> None:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from actors.artifacts import ArtifactStore, StoredPicture
-from actors.eventlog import EventLog, MemoryLog
+from actors.eventlog import Claim, Created, EventLog, MemoryLog
 from actors.hatch import Hatch, HatchLimits, Workshop, open_hatch
 from actors.llm.actor import WritingLimits
 from actors.llm.backend import Chunk, LlmBackend, LlmRequest, TextChunk
@@ -410,6 +410,21 @@ async def test_a_cancel_before_a_redraw_runs(autojump_clock: trio.testing.MockCl
     assert house.check(redraw=True).outcome == "cancelled"
 
 
+@pytest.mark.parametrize("persona", [None, PERSONA])
+async def test_a_hatch_that_is_doomed_does_nothing_but_end(
+    persona: Persona | None, autojump_clock: trio.testing.MockClock
+) -> None:
+    house = House()
+    await house.log.bury("ann", "k", "overtaken")
+    created = await house.log.create(record_of(persona=persona), Claim("k", b"1"))
+    assert isinstance(created, Created)
+    async with open_hatch(record_of(persona=persona), 1, house.workshop, doom=created.doom) as hatch:
+        await hatch.cancel("again")
+        await hatch.run()
+    assert house.check(redraw=persona is not None).outcome == "cancelled"
+    assert states(house.recorder.of()) == ["cancelling", "cancelled"]
+
+
 async def test_a_second_cancel_and_a_late_one_say_nothing(autojump_clock: trio.testing.MockClock) -> None:
     house = House()
     async with trio.open_nursery() as nursery:
@@ -596,7 +611,7 @@ class SlowLog:
 
     def __init__(self, inner: EventLog) -> None:
         self.create, self.claimed, self.bury, self.hurry = inner.create, inner.claimed, inner.bury, inner.hurry
-        self.view, self.tail, self.list = inner.view, inner.tail, inner.list
+        self.view, self.tail, self.list, self.epitaph = inner.view, inner.tail, inner.list, inner.epitaph
         self._inner = inner
         self._turn = trio.Lock()
 

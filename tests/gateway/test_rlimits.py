@@ -1,11 +1,18 @@
+import contextlib
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from gateway import rlimits
+from tests.helpers.children import hatchery
+from tests.helpers.gateways import PERSONA
+from tests.helpers.wire import open_wire
 
 SCRIPT = """
 import resource
@@ -51,3 +58,37 @@ def test_what_the_system_refuses_is_asked_for_in_a_smaller_size(monkeypatch: pyt
     monkeypatch.setattr(resource, "setrlimit", setrlimit)
     assert rlimits.raise_open_files() == 256
     assert taken == [10_240]
+
+
+@contextlib.contextmanager
+def _few_open_files(soft: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_children_of_the_real_gateway_get_the_limit_that_it_was_started_with(tmp_path: Path) -> None:
+    """A painter and a managed LLM server, each a script that writes its limit down."""
+    for name in ("paint", "write"):
+        script = tmp_path / name
+        script.write_text(f"#!/bin/sh\nulimit -n > {tmp_path}/{name}.part\nmv {tmp_path}/{name}.part {script}.limit\n")
+        script.chmod(0o755)
+    arguments = ("serve", "--port", "0", "--llm", str(tmp_path / "write"), "--image", str(tmp_path / "paint"))
+    async with contextlib.AsyncExitStack() as stack:
+        with _few_open_files(300):
+            running = hatchery(*arguments, "--data", tmp_path / "data", cwd=tmp_path)
+            child = await stack.enter_async_context(running)
+        url = (await child.until("listens at")).split()[3]
+        async with open_wire(url) as wire:
+            persona = msgspec.to_builtins(PERSONA)
+            accepted = await wire.ask("start", hatch={"prompt": "a fox", "persona": persona})
+            await wire.end(accepted["session"])
+        with trio.fail_after(10):
+            while not (tmp_path / "write.limit").exists():  # noqa: ASYNC110 - another program writes it
+                await trio.sleep(0.05)
+        if sys.platform == "linux":
+            assert resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)[0] > 300, "the gateway's own is raised"
+    assert [(tmp_path / f"{name}.limit").read_text() for name in ("paint", "write")] == ["300\n"] * 2

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from actors.eventlog import Claim
 from actors.hatch import MAX_ATTEMPTS, HatchLimits, Workshop, open_hatch
 from actors.llm.actor import WritingLimits
 from actors.llm.estimate import LengthHistory
@@ -131,6 +132,25 @@ async def test_a_cancel_is_kept_over_the_restart(tmp_path: Path) -> None:
         assert end.outcome == "cancelled"
         assert not restarted.painter.jobs
         assert_truthful([*before, begun, end])
+
+
+@pytest.mark.parametrize("redraw", [False, True])
+async def test_a_cancel_that_came_before_its_start_survives_a_crash_just_after_it(tmp_path: Path, redraw: bool) -> None:
+    """The gateway dies between the commit of the start, which uses the cancel up, and whatever it would do next."""
+    record = record_of(persona=PERSONA if redraw else None)
+    before = Recorder()
+    async with opened(tmp_path, before) as store:
+        await store.log.bury("ann", "k", "enough")
+        await store.log.create(record, Claim("k", b"1"))
+    restarted = Restarted()
+    async with opened(tmp_path, restarted.recorder) as store:
+        (so_far,) = store.log.unfinished()
+        after = await restarted.go_on(store, so_far)
+        assert not restarted.writer.requests
+        assert not restarted.painter.jobs
+        assert states([*before.of(), *after]) == ["cancelling", "cancelled"]
+        durable = await store.log.tail("s1", 0)
+        assert [event.seq for event in durable] == [1, 2]
 
 
 async def test_a_hatch_that_the_gateway_never_survives_is_given_up(tmp_path: Path) -> None:

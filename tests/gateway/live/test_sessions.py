@@ -158,6 +158,24 @@ async def test_a_cancel_after_the_end_changes_nothing(autojump_clock: MockClock,
         assert await services.sessions.cancel_key(ADA, key="k", reason="late") is view
 
 
+async def test_a_cancel_of_what_is_no_longer_kept_is_told_how_it_ended(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with running_services(tmp_path, hatch__retained=3) as services:
+        done = (await start(services, key="k")).view
+        await ended(done)
+        for number in range(3):
+            await ended((await start(services, f"fox {number}")).view)
+        with pytest.raises(Gone):
+            await services.sessions.view(ADA, done.session)
+        late = await services.sessions.cancel(ADA, session=done.session, reason="late")
+        assert late == done.epitaph()
+        assert late.state == "done"
+        for owner, session in ((EVE, done.session), (ADA, "nobody")):
+            with pytest.raises(NotFound):
+                await services.sessions.cancel(owner, session=session, reason="late")
+
+
 async def test_a_cancel_by_key_waits_for_its_start(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with running_services(tmp_path) as services:
         assert await services.sessions.cancel_key(ADA, key="k", reason="changed my mind") is None
@@ -182,7 +200,8 @@ async def test_a_cancel_at_the_very_moment_of_the_start_is_not_lost(autojump_clo
     async def cancel(services: Services, key: str, steps: int) -> None:
         for _ in range(steps):
             await trio.lowlevel.checkpoint()
-        await services.sessions.cancel_key(ADA, key=key, reason="at once")
+        view = await services.sessions.cancel_key(ADA, key=key, reason="at once")
+        assert view is None or view.state in ("cancelling", "cancelled"), "an answer means that it is kept"
 
     async with running_services(tmp_path) as services:
         views = []
