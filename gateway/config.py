@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.census import MARKER
+from actors.mflux.offer import NamedLora, NamedModel, Place
 
 PREFIX: Final = "HATCHERY_"
 TOKEN_LINE: Final = "^[A-Za-z0-9._-]{1,64}:sha256:[0-9a-f]{64}$"  # user, algorithm, hash
@@ -22,6 +23,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e9)]  # 1e9 s are 32 years: no settin
 Count = Annotated[int, Meta(ge=1)]
 _AUTHORITY: Final = r"://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@*,:\[\]]+)(:[0-9]+)?/?$"
 PublicUrl = Annotated[str, Meta(pattern="^https?" + _AUTHORITY)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
 TokenLine = Annotated[str, Meta(pattern=TOKEN_LINE)]
 WebOrigin = Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*" + _AUTHORITY)]
 
@@ -135,6 +137,10 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds that a download may be silent before the job is stopped."""
     stall_silent_s: Positive = 900.0
     """Seconds that the first step, loading, encoding, decoding or saving may take before the job is stopped."""
+    models: dict[Name, Place | NamedModel] = {}
+    """Models that a hatch may ask for by name: `name = "path"`, or `name = { path = "…", base_model = "…" }`."""
+    loras: dict[Name, Place | NamedLora] = {}
+    """LoRAs that a hatch may ask for by name: `name = "path"`, or `name = { path = "…", scale = 0.8 }`."""
     max_pixels: Count = 2048 * 2048
     """The largest picture, in pixels."""
     max_steps: Count = 100
@@ -271,11 +277,18 @@ def _from_environ(environ: Mapping[str, str]) -> Settings:
             raise ConfigError(
                 f"{variable} is no setting: they are {PREFIX}SECTION_NAME, with {places} one of {', '.join(allowed)}"
             )
-        is_list = isinstance(getattr(known(), name), list)
-        settings.setdefault(section, {})[name] = (
-            [v.strip() for v in value.split(",") if v.strip()] if is_list else value
-        )
+        settings.setdefault(section, {})[name] = _from_text(value, type(getattr(known(), name)))
     return settings
+
+
+def _from_text(text: str, kind: type) -> Any:
+    """The value of a variable: what is a list elsewhere has commas, and a table `name=value` between them."""
+    if kind not in (list, dict):
+        return text
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if kind is list:
+        return parts
+    return {name.strip(): place.strip() for name, _, place in (part.partition("=") for part in parts)}
 
 
 def _from_flags(flags: Mapping[str, Any]) -> Settings:
