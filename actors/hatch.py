@@ -15,7 +15,7 @@ from actors.llm.backend import LlmBackend
 from actors.llm.estimate import LengthHistory
 from actors.mailbox import Mailbox
 from actors.mflux.actor import RenderOrder, run_mflux_actor
-from actors.mflux.engine import ImageEngine
+from actors.mflux.engine import FindInput, ImageEngine
 from actors.slots import Slots
 from actors.supervisor import ChildSpec, Supervisor, coded
 from protocol.errors import DeadlineExceeded, Draining, HatcheryError, ImageFailed, Internal, LlmUnavailable
@@ -52,6 +52,7 @@ class Workshop(msgspec.Struct, frozen=True, kw_only=True):
     render_slots: Slots
     eventlog: EventLog
     limits: HatchLimits
+    find_input: FindInput | None = None  # if uploads are kept
 
     @property
     def engines(self) -> Engines:
@@ -106,7 +107,7 @@ class Hatch:
         if self._lifecycle.decided:
             return
         if self._lifecycle.persona is None:
-            await self._workshop.image.prewarm()
+            await self._workshop.image.prewarm(self._record.hatch.image)
         children = [ChildSpec("mflux", self._run_mflux, Restart.TRANSIENT, _crashed)]
         if self._lifecycle.persona is None:
             children.insert(0, ChildSpec("llm", self._run_llm, Restart.TRANSIENT, _llm_may_return))
@@ -161,6 +162,7 @@ class Hatch:
             engine=self._workshop.image,
             slots=self._workshop.render_slots,
             tell=self._tell,
+            find_input=self._workshop.find_input,
         )
 
     async def _on_restart(self, child: ChildSpec, error: HatcheryError | None) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.census import MARKER
+from actors.mflux.offer import NamedLora, NamedModel, Place
 
 PREFIX: Final = "HATCHERY_"
 USER_NAME: Final = "[A-Za-z0-9._-]{1,64}"
@@ -24,6 +25,7 @@ Days = Annotated[float, Meta(ge=0, le=1e6)]
 Count = Annotated[int, Meta(ge=1)]
 _AUTHORITY: Final = r"://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@*,:\[\]]+)(:[0-9]+)?/?$"
 PublicUrl = Annotated[str, Meta(pattern="^https?" + _AUTHORITY)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
 TokenLine = Annotated[str, Meta(pattern=TOKEN_LINE)]
 UserName = Annotated[str, Meta(pattern=f"^{USER_NAME}$")]
 WebOrigin = Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*" + _AUTHORITY)]
@@ -165,6 +167,10 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds that a download may be silent before the job is stopped."""
     stall_silent_s: Positive = 900.0
     """Seconds that the first step, loading, encoding, decoding or saving may take before the job is stopped."""
+    models: dict[Name, Place | NamedModel] = {}
+    """Models that a hatch may ask for by name: `name = "path"`, or `name = { path = "…", base_model = "…" }`."""
+    loras: dict[Name, Place | NamedLora] = {}
+    """LoRAs that a hatch may ask for by name: `name = "path"`, or `name = { path = "…", scale = 0.8 }`."""
     max_pixels: Count = 2048 * 2048
     """The largest picture, in pixels."""
     max_steps: Count = 100
@@ -270,6 +276,7 @@ class ConfigError(Exception):
 
 Settings = dict[str, dict[str, Any]]
 _SECRET: Final = frozenset({"tokens", "api_key"})  # settings that no message may quote
+_FILE_ONLY: Final = frozenset({"quotas"})  # tables of tables
 SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
 
 
@@ -311,14 +318,20 @@ def _from_environ(environ: Mapping[str, str]) -> Settings:
             raise ConfigError(
                 f"{variable} is no setting: they are {PREFIX}SECTION_NAME, with {places} one of {', '.join(allowed)}"
             )
-        default = getattr(known(), name)
-        if isinstance(default, dict):
+        if name in _FILE_ONLY:
             raise ConfigError(f"{variable}: {section}.{name} is a table, which only the file of --config can hold")
-        is_list = isinstance(default, list)
-        settings.setdefault(section, {})[name] = (
-            [v.strip() for v in value.split(",") if v.strip()] if is_list else value
-        )
+        settings.setdefault(section, {})[name] = _from_text(value, type(getattr(known(), name)))
     return settings
+
+
+def _from_text(text: str, kind: type) -> Any:
+    """The value of a variable: what is a list elsewhere has commas, and a table `name=value` between them."""
+    if kind not in (list, dict):
+        return text
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if kind is list:
+        return parts
+    return {name.strip(): place.strip() for name, _, place in (part.partition("=") for part in parts)}
 
 
 def _from_flags(flags: Mapping[str, Any]) -> Settings:

@@ -11,13 +11,16 @@ from urllib.parse import urlsplit
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from actors.artifacts import ArtifactStore
 from actors.llm.dialect import LlmAddress, parse_llm
+from actors.mflux.capabilities import Capabilities
 from actors.mflux.detect import detect_mflux, find_command
 from actors.mflux.engine import ImageEngine
 from actors.mflux.history import History, MemoryHistory, Pace
-from actors.mflux.oneshot import OneShotEngine, Program, demo_program
+from actors.mflux.offer import NamedLora, NamedModel, Offer
+from actors.mflux.oneshot import OneShotEngine, Program, child_environment, demo_program
 from actors.mflux.previews import PreviewLimits, PreviewSettings
 from actors.mflux.prewarm import may_prewarm, model_bytes
 from actors.mflux.sim import SimImage, SimImageEngine
@@ -55,6 +58,7 @@ async def open_painter(
     program = _auto_program(environ) if image.engine == "auto" else program_of(image.engine, environ)
     warm = warm_program(program.argv) if image.warm and find_spec("mflux") else None
     pace, previews, stalls = Pace(history or MemoryHistory()), _previews(image), _stalls(image)
+    offer = await trio.to_thread.run_sync(offer_of, image)
     if warm is None:
         yield OneShotEngine(
             program,
@@ -65,6 +69,10 @@ async def open_painter(
             pace=pace,
             previews=previews,
             stalls=stalls,
+            offer=offer,
+            capabilities=Capabilities(
+                program.argv[0], environ=child_environment(environ), folder=config.data / "mflux"
+            ),
         )
         return
     settings = WarmSettings(
@@ -85,6 +93,7 @@ async def open_painter(
         pace=pace,
         previews=previews,
         may_prewarm=partial(_may_prewarm, config, warm, environ, writes_elsewhere(config.llm.engine, writer)),
+        offer=offer,
     ) as engine:
         yield engine
 
@@ -118,7 +127,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-async def _may_prewarm(config: Config, warm: WarmProgram, environ: Mapping[str, str], elsewhere: bool) -> bool:
+async def _may_prewarm(
+    config: Config, warm: WarmProgram, environ: Mapping[str, str], elsewhere: bool, model: str | None
+) -> bool:
     """Looked at anew each time, since memory comes and goes, and a model may have been downloaded."""
 
     def look() -> bool:
@@ -126,7 +137,7 @@ async def _may_prewarm(config: Config, warm: WarmProgram, environ: Mapping[str, 
             config.image.prewarm,
             writes_elsewhere=elsewhere,
             available_bytes=read_memory().available,
-            model_bytes=model_bytes(warm.warm.command, warm.model, environ),
+            model_bytes=model_bytes(warm.warm.command, model, environ),
         )
 
     return await trio.to_thread.run_sync(look)
@@ -162,3 +173,19 @@ def program_of(engine: str, environ: Mapping[str, str]) -> Program:
     version = version_beside(path, "mflux") if name.startswith("mflux-") else None
     argv = (path, *arguments)
     return Program(name=name, argv=argv, model=command_model(argv), version=version)
+
+
+def offer_of(image: ImageConfig) -> Offer:
+    """What `image.models` and `image.loras` let a hatch choose; image commands run elsewhere, so paths are absolute."""
+    models = {name: NamedModel(path=said) if isinstance(said, str) else said for name, said in image.models.items()}
+    loras = {name: NamedLora(path=said) if isinstance(said, str) else said for name, said in image.loras.items()}
+    return Offer(
+        models={name: replace(model, path=_absolute(model.path)) for name, model in models.items()},
+        loras={name: replace(lora, path=_absolute(lora.path)) for name, lora in loras.items()},
+    )
+
+
+def _absolute(place: str) -> str:
+    """A local path that exists, in full; a name or a repository as it is."""
+    local = Path(place).expanduser()
+    return str(local.absolute()) if local.exists() else place

@@ -18,6 +18,7 @@ from actors.llm.actor import WritingLimits
 from actors.llm.backend import LlmBackend
 from actors.llm.estimate import LengthHistory
 from actors.llm.server import LlmServer
+from actors.mflux.engine import FindInput, InputPicture
 from actors.slots import Slots
 from actors.store.store import Store
 from gateway.access.auth import user_of
@@ -101,6 +102,7 @@ async def open_services(
             render_slots=Slots(config.image.slots),
             eventlog=log.eventlog,
             limits=_hatch_limits(config),
+            find_input=None if log.store is None else _input_finder(log.store, artifacts),
         )
         engine_room = await stack.enter_async_context(trio.open_nursery())
         await engine_room.start(ticker.run)
@@ -170,6 +172,14 @@ async def _check_room(store: Store | None, shares: Shares, owner: str) -> None:
     """Raises QuotaExceeded when the disk has no room for another picture of this owner."""
     if store is not None:
         await store.check_room(owner, shares.of(owner).room)
+
+
+def _input_finder(store: Store, artifacts: ArtifactStore) -> FindInput:
+    async def find(owner: str, upload: str) -> InputPicture:
+        picture = (await store.uploads.get(owner, upload)).picture
+        return InputPicture(artifacts.path(picture.sha256), picture.width, picture.height)
+
+    return find
 
 
 def _hatch_limits(config: Config) -> HatchLimits:

@@ -21,8 +21,18 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=l
     id: RequestId
 
 
+class Lora(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of the LoRAs that the gateway offers, by its name there; None: at the scale that the gateway gives it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    scale: Annotated[float, Meta(ge=-10, le=10)] | None = None
+
+
 class ImageOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a hatch asks of its picture; None leaves the choice to the engine. Sides are pixels."""
+    """What a hatch asks of its picture; None leaves the choice to the engine. Sides are pixels.
+
+    Models and LoRAs go by the names that the gateway gives them; `input` is an upload's id.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     steps: Annotated[int, Meta(ge=1, le=200)] | None = None
@@ -30,7 +40,7 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     height: Annotated[int, Meta(ge=16, le=4096)] | None = None
     seed: Annotated[int, Meta(ge=0, lt=2**32)] | None = None
     guidance: Annotated[float, Meta(ge=0, le=100)] | None = None
-    lora: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=8)] | None = None
+    lora: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)] | Lora], Meta(max_length=8)] | None = None
     negative_prompt: Annotated[str, Meta(max_length=4000)] | None = None
     input: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 

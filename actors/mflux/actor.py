@@ -3,9 +3,10 @@
 import msgspec
 
 from actors.mailbox import Mailbox
-from actors.mflux.engine import ImageEngine, RenderJob, Tell
+from actors.mflux.engine import FindInput, ImageEngine, RenderJob, Tell
 from actors.slots import Slots
 from protocol.commands import ImageOptions
+from protocol.errors import NotFound
 from protocol.forecast import Range
 from protocol.mail import (
     DrawingBegan,
@@ -28,13 +29,25 @@ class RenderOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run_mflux_actor(
-    order: RenderOrder, *, mailbox: Mailbox[PersonaWritten], engine: ImageEngine, slots: Slots, tell: Tell
+    order: RenderOrder,
+    *,
+    mailbox: Mailbox[PersonaWritten],
+    engine: ImageEngine,
+    slots: Slots,
+    tell: Tell,
+    find_input: FindInput | None = None,
 ) -> None:
     """Draw the one picture of a session; the slot is free again only when the engine's worker is gone.
 
-    Raises ImageUnavailable or ImageFailed.
+    Raises ImageUnavailable or ImageFailed, and what was true when the hatch was started but is no more: NotFound for
+    its input, Invalid for an option.
     """
     persona = (await mailbox.receive()).persona
+    picture = None
+    if order.image.input is not None:
+        if find_input is None:
+            raise NotFound("the input picture is gone: this gateway keeps no uploads")
+        picture = await find_input(order.owner, order.image.input)
 
     expected: Range | None = None
 
@@ -55,7 +68,7 @@ async def run_mflux_actor(
             await tell(letter)
 
         await tell(DrawingBegan(steps=steps))
-        job = RenderJob(session=order.session, persona=persona, image=order.image, seed=order.seed)
+        job = RenderJob(session=order.session, persona=persona, image=order.image, seed=order.seed, input=picture)
         stored = await engine.draw(job, tell_and_guard_slot)
     maker = engine.maker(order.image)
     await tell(PictureStored(**msgspec.structs.asdict(stored), painter=maker, seed=order.seed, steps=steps or None))

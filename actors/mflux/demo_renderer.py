@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
@@ -24,6 +24,7 @@ from protocol.persona import Persona, validate_persona
 MULTIPLE: Final = 16
 MAX_SIDE: Final = 4096
 MAX_STEPS: Final = 1000
+IMAGE_STRENGTH: Final = 0.4  # as mflux has it
 
 
 class UsageError(Exception):
@@ -46,6 +47,14 @@ class Job:
     output: Path
     stepwise: Path | None
     metadata: bool
+    image: Image.Image | None = None  # to shine through
+    image_strength: float = IMAGE_STRENGTH
+
+    def over_input(self, drawn: Image.Image) -> Image.Image:
+        """What is drawn with the input picture shining through it, if there is one."""
+        if self.image is None:
+            return drawn
+        return Image.blend(drawn, self.image.resize(drawn.size).convert(drawn.mode), self.image_strength)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,6 +86,9 @@ def read_job(arguments: argparse.Namespace) -> Job:
         persona = _read_persona(arguments.persona_file)
         words = " ".join((*persona.traits, persona.tagline, persona.avatar_prompt, prompt))
         look = read_look(species=persona.species, words=words, palette=persona.palette, seed=seed)
+    image = None
+    if arguments.image_path is not None:
+        image = _read_image(arguments.image_path, (arguments.width, arguments.height))
     return Job(
         look=look,
         seed=seed,
@@ -86,6 +98,8 @@ def read_job(arguments: argparse.Namespace) -> Job:
         output=arguments.output,
         stepwise=arguments.stepwise_image_output_dir,
         metadata=not arguments.no_exif,
+        image=image,
+        image_strength=arguments.image_strength,
     )
 
 
@@ -103,7 +117,7 @@ def draw(job: Job) -> Image.Image:
             _save_step(painter, job, step + 1)
     except KeyboardInterrupt:
         raise Stopped(f"Stopping image generation at step {step + 1}/{job.steps}") from None
-    return painter.decode()
+    return job.over_input(painter.decode())
 
 
 def save(image: Image.Image, job: Job) -> Path:
@@ -127,7 +141,7 @@ def _save_step(painter: Painter, job: Job, step: int) -> None:
     if job.stepwise is not None:
         job.stepwise.mkdir(parents=True, exist_ok=True)
         path = job.stepwise / f"seed_{job.seed}_step{step}of{job.steps}.png"
-        painter.preview().save(path, compress_level=1)  # mostly noise, which no level makes small
+        job.over_input(painter.preview()).save(path, compress_level=1)  # mostly noise, which no level makes small
 
 
 def _read_text(path: Path) -> str:
@@ -135,6 +149,15 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read_image(path: Path, size: tuple[int, int]) -> Image.Image:
+    """A picture, cut to the proportions of what is to be drawn."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.fit(image.convert("RGB"), size)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
 
 
 def _read_persona(path: Path) -> Persona:
@@ -161,6 +184,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--width", type=_side, default=768, help=f"in pixels, a multiple of {MULTIPLE}")
     parser.add_argument("--height", type=_side, default=768, help=f"in pixels, a multiple of {MULTIPLE}")
     parser.add_argument("--stepwise-image-output-dir", type=Path, help="a folder for the picture after each step")
+    parser.add_argument("--image-path", type=Path, help="a picture that shines through what is drawn")
+    parser.add_argument(
+        "--image-strength", type=_share, default=IMAGE_STRENGTH, help="how much it does: 0 is not at all, 1 entirely"
+    )
     parser.add_argument("--no-exif", action="store_true", help="write no metadata into the picture")
     for flag in ("--model", "--negative-prompt"):
         parser.add_argument(flag, help="accepted as mflux's flag; changes nothing here")
@@ -173,6 +200,13 @@ def _steps(text: str) -> int:
     if not 1 <= steps <= MAX_STEPS:
         raise argparse.ArgumentTypeError(f"must be from 1 to {MAX_STEPS}")
     return steps
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return share
 
 
 def _side(text: str) -> int:

@@ -1,6 +1,7 @@
 """The port between the mflux actor and whatever draws: a job in, mail while it runs, a stored picture out."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -15,13 +16,26 @@ from protocol.persona import Persona
 Tell = Callable[[RenderMail], Awaitable[None]]
 
 
+class InputPicture(msgspec.Struct, frozen=True):
+    """A PNG to begin from, which is not to be written to; sides in pixels."""
+
+    path: Path
+    width: int
+    height: int
+
+
+FindInput = Callable[[str, str], Awaitable[InputPicture]]
+"""From an owner and the id of an upload of theirs to its file. Raises NotFound."""
+
+
 class RenderJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture: what to draw, with which options (None: the engine's choice) and which seed."""
+    """One picture: what to draw, with which options (None: the engine's choice), which seed, and from what."""
 
     session: str
     persona: Persona
     image: ImageOptions
     seed: int
+    input: InputPicture | None = None
 
 
 class ImageEngine(Protocol):
@@ -35,14 +49,14 @@ class ImageEngine(Protocol):
     def maker(self, image: ImageOptions) -> Maker:
         """Who draws a job with these options, as it may be told to others."""
 
-    def check(self, image: ImageOptions) -> None:
-        """Raise Invalid, naming the field, for an option that this engine does not honour."""
+    async def check(self, image: ImageOptions) -> None:
+        """Raise Invalid, naming the field and what is allowed, for an option that this engine does not honour."""
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """How long a picture with these options takes, p50 and p90 in seconds; None if that is unknown."""
 
-    async def prewarm(self) -> None:
-        """A picture will be wanted soon: begin with what can be done before, if it may; does not wait for it."""
+    async def prewarm(self, image: ImageOptions) -> None:
+        """Such a picture will be wanted soon: begin with what can be done before, if it may; does not wait for it."""
 
     def hurry(self) -> None:
         """The gateway stops: from now on end what a cancelled drawing has left instead of waiting for it."""
@@ -50,5 +64,6 @@ class ImageEngine(Protocol):
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """Draw, check and store, telling stages, steps and, before the call ends, WorkerLeft.
 
-        Raises ImageUnavailable, or ImageFailed quoting the engine's last lines.
+        Raises ImageUnavailable, ImageFailed quoting the engine's last lines, or Invalid for an option that `check`
+        refuses by now.
         """

@@ -12,10 +12,16 @@ import msgspec
 import trio
 
 from actors.artifacts import ArtifactStore, StoredPicture
+from actors.mflux.capabilities import Capabilities, Flag
 from actors.mflux.engine import RenderJob, Tell
 from actors.mflux.history import MemoryHistory, Pace
+from actors.mflux.inputs import INPUT, lay_input, shaped
 from actors.mflux.jobs import open_job_directory
+from actors.mflux.offer import Offer
+from actors.mflux.options import FLAGS, objections
 from actors.mflux.previews import PreviewSettings, with_previews
+from actors.mflux.warm.models import WARM_MODELS
+from actors.mflux.warm.program import read_command_line
 from actors.mflux.watch import TICK_S, BarWatch
 from actors.pty import ONE_SHOT_LADDER, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
 from actors.store.durations import Work
@@ -32,7 +38,7 @@ STEPS: Final = "steps"  # the folder of the pictures after each step
 SIDE_MULTIPLE: Final = 16  # pixels; mflux works on latents of 1/16 of the picture
 _PASSED_ON: Final = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
 _PASSED_ON_PREFIXES: Final = ("HF_", "HUGGINGFACE_", "LC_", "MFLUX_", "MLX_", "TRANSFORMERS_", "XDG_", "SSL_")
-_FLAGS: Final[dict[str, str]] = {"steps": "--steps", "width": "--width", "height": "--height"}
+_PLAIN_FLAGS: Final[dict[str, str]] = {"steps": "--steps", "width": "--width", "height": "--height"}
 _PROXIES: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 QUOTED_LINES: Final = 6
 QUOTED_CHARS: Final = 200  # of each line
@@ -48,12 +54,14 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     takes_persona: bool = False  # it has `--persona-file`, as the demo renderer does
     model: str | None = None
     version: str | None = None
+    flags: tuple[Flag, ...] = ()  # that stand for options which not every command honours
 
 
 def demo_program() -> Program:
     """The demo renderer: a child program like any other, run by this Python."""
     argv = (sys.executable, "-m", "actors.mflux.demo_renderer")
-    return Program(name="demo", argv=argv, default_steps=8, takes_persona=True, version=own_version())
+    flags = (Flag(flag="--image-path"),)
+    return Program(name="demo", argv=argv, default_steps=8, takes_persona=True, version=own_version(), flags=flags)
 
 
 class OneShotEngine:
@@ -70,9 +78,15 @@ class OneShotEngine:
         pace: Pace | None = None,
         previews: PreviewSettings | None = None,
         stalls: StallLimits = StallLimits(),  # noqa: B008 - frozen
+        offer: Offer = Offer(),  # noqa: B008 - frozen
+        capabilities: Capabilities | None = None,
     ) -> None:
         self.name = program.name
         self._program = program
+        self._line = read_command_line(program.argv)
+        self._known = WARM_MODELS.get(program.name)
+        self._offer = offer
+        self._capabilities = capabilities
         self._artifacts = artifacts
         self._jobs = jobs
         self._env = child_environment(environ)
@@ -87,23 +101,41 @@ class OneShotEngine:
 
     def maker(self, image: ImageOptions) -> Maker:
         """See ImageEngine."""
-        model = image.model or self._program.model
+        chosen = self._offer.choice(image).model
+        model = chosen.path if chosen else self._program.model
         return Maker(engine=self.name, model=model and model_name(model), version=self._program.version)
 
-    def check(self, image: ImageOptions) -> None:
-        """See ImageEngine."""
-        for name in ("model", "guidance", "lora", "negative_prompt", "input"):
+    async def check(self, image: ImageOptions) -> None:
+        """See ImageEngine; what is no matter of size and steps is left to what mflux says of its command."""
+        for name in FLAGS:
             if getattr(image, name) is not None:
-                raise Invalid(f"the engine {self.name} does not honour `{name}`", field=f"hatch.image.{name}")
+                flag = await self._flag(name)
+                if flag is None or flag.status in ("ignored", "rejected"):
+                    why = f": {flag.reason}" if flag is not None and flag.reason else ""
+                    raise Invalid(f"the engine {self.name} does not honour `{name}`{why}", field=f"hatch.image.{name}")
+        self._offer.check(image, self._line.model)
         for name in ("width", "height"):
             if (getattr(image, name) or 0) % SIDE_MULTIPLE:
                 raise Invalid(f"{name} must be a multiple of {SIDE_MULTIPLE}", field=f"hatch.image.{name}")
+        if self._known is None:
+            return
+        model = self._offer.choice(image).model
+        named = (model.base_model or model.path) if model else (self._line.base_model or self._line.model)
+        for name, wrong in objections(self._known, self._known.checkpoint(named), image, self._line.guidance):
+            raise Invalid(f"the engine {self.name} {wrong}", field=f"hatch.image.{name}")
+
+    async def _flag(self, option: str) -> Flag | None:
+        """The flag that stands for an option; None if the command is not known to have one."""
+        flags = {flag.flag: flag for flag in self._program.flags}
+        if not flags and self._capabilities is not None:
+            flags = await self._capabilities.flags()
+        return next((flags[name] for name in FLAGS[option] if name in flags), None)
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine."""
         return await self._pace.whole(self._work(image))
 
-    async def prewarm(self) -> None:
+    async def prewarm(self, image: ImageOptions) -> None:
         """See ImageEngine; what a process loads ends with it."""
 
     def hurry(self) -> None:
@@ -111,9 +143,13 @@ class OneShotEngine:
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine; a picture that decodes is trusted, an exit code is not."""
+        await self.check(job.image)  # of a hatch begun again, whose gateway may offer other things now
+        if not self._line.sized:
+            job = shaped(job, self._known.multiple if self._known else SIDE_MULTIPLE)
         try:
             async with open_job_directory(self._jobs, job.session) as directory:
-                spec = PtySpec(argv=self._argv(job, directory), cwd=str(directory), env=self._env)
+                argv = (*self._argv(job, directory), *await self._input_flags(job, directory))
+                spec = PtySpec(argv=argv, cwd=str(directory), env=self._env)
                 work = self._work(job.image)
                 forecast = await self._pace.forecast(work)
                 async with with_previews(directory / STEPS, tell, self._previews) as tell_and_show:
@@ -134,22 +170,44 @@ class OneShotEngine:
 
     def _work(self, image: ImageOptions) -> Work:
         """The command's own flags name its model and quantization."""
-        words = [self.name, *self._program.argv[1:], *(["with previews"] if self._previews else [])]
+        words = [self.name, *self._command(image)[1:], *(["with previews"] if self._previews else [])]
+        words += ["from an input"] if image.input is not None else []
         steps = self.planned_steps(image)
         return Work(engine=shlex.join(words), width=image.width or 0, height=image.height or 0, steps=steps)
+
+    def _command(self, image: ImageOptions) -> tuple[str, ...]:
+        """The command line with the hatch's own model and LoRAs, whose places are the operator's words."""
+        choice = self._offer.choice(image)
+        argv = list(self._program.argv)
+        if choice.model is not None:
+            argv = [*self._line.rest, f"--model={choice.model.path}"]
+            argv += [f"--base-model={choice.model.base_model}"] if choice.model.base_model else []
+        for path, scale in choice.lora:
+            argv += ["--lora", path, f"{scale:f}"]  # without an exponent, which a parser takes for a flag
+        return tuple(argv)
+
+    async def _input_flags(self, job: RenderJob, directory: Path) -> tuple[str, ...]:
+        if await lay_input(job, directory) is None:
+            return ()
+        flag = await self._flag("input")
+        return (f"{flag.flag}={INPUT}",) if flag else ()
 
     def _argv(self, job: RenderJob, directory: Path) -> tuple[str, ...]:
         """The prompt goes by file: any text is safe there, and it stays out of `ps`."""
         (directory / "prompt.txt").write_text(job.persona.avatar_prompt, encoding="utf-8")
-        argv = [*self._program.argv, "--prompt-file", "prompt.txt", "--output", PICTURE, "--seed", str(job.seed)]
+        argv = [*self._command(job.image), "--prompt-file", "prompt.txt", "--output", PICTURE, "--seed", str(job.seed)]
         if self._program.takes_persona:
             (directory / "persona.json").write_bytes(msgspec.json.encode(job.persona))
             argv += ["--persona-file", "persona.json"]
         if self._previews is not None:
             argv += ["--stepwise-image-output-dir", STEPS]
-        for name, flag in _FLAGS.items():
+        for name, flag in _PLAIN_FLAGS.items():
             value = getattr(job.image, name)
             argv += [] if value is None else [flag, str(value)]
+        if job.image.guidance is not None:
+            argv.append(f"--guidance={job.image.guidance}")
+        if job.image.negative_prompt is not None:
+            argv.append(f"--negative-prompt={job.image.negative_prompt}")
         return tuple(argv)
 
     async def _run(self, spec: PtySpec, tell: Tell, forecast: Forecast) -> "_LastWords":

@@ -7,7 +7,8 @@ from typing import Final, Literal
 from actors.mflux.detect import COMMANDS, model_cache
 
 When = Literal["auto", "on", "off"]
-MayPrewarm = Callable[[], Awaitable[bool]]
+MayPrewarm = Callable[[str | None], Awaitable[bool]]
+"""Whether this model, or None for the command's default, may be loaded now."""
 
 ROOM: Final = 1.2  # memory that there must be, in sizes of the model's files
 

@@ -12,7 +12,7 @@ from actors.artifacts import ArtifactStore, StoredPicture
 from actors.mflux.engine import RenderJob, Tell
 from actors.versions import own_version
 from protocol.commands import ImageOptions
-from protocol.errors import ImageFailed
+from protocol.errors import ImageFailed, Invalid
 from protocol.forecast import Range
 from protocol.mail import RenderStaged, StepFinished, WorkerLeft
 from protocol.maker import Maker
@@ -51,8 +51,10 @@ class SimImageEngine:
         """See ImageEngine."""
         return self._maker
 
-    def check(self, image: ImageOptions) -> None:
-        """See ImageEngine; a simulated picture honours everything, by ignoring it."""
+    async def check(self, image: ImageOptions) -> None:
+        """See ImageEngine; a simulated picture honours everything, by ignoring it, but begins from nothing."""
+        if image.input is not None:
+            raise Invalid("the engine sim does not honour `input`", field="hatch.image.input")
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine; the script knows."""
@@ -60,7 +62,7 @@ class SimImageEngine:
         seconds = script.load_s + self.planned_steps(image) * script.step_s + script.decode_s
         return seconds, seconds * (1 + script.jitter)
 
-    async def prewarm(self) -> None:
+    async def prewarm(self, image: ImageOptions) -> None:
         """See ImageEngine; a script is always ready."""
 
     def hurry(self) -> None:

@@ -26,6 +26,10 @@ def check_hatch(hatch: HatchRequest, bounds: HatchBounds) -> None:
     _check_image(hatch.image, bounds)
 
 
+def _has_control_characters(text: str) -> bool:
+    return any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\r\t" for c in text)
+
+
 def _check_prompt(prompt: str, bounds: HatchBounds) -> None:
     if len(prompt) > bounds.prompt_chars:
         raise TooLarge(
@@ -33,7 +37,7 @@ def _check_prompt(prompt: str, bounds: HatchBounds) -> None:
         )
     if not prompt.strip():
         raise Invalid("the prompt is empty: one sentence is enough", field="hatch.prompt")
-    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\r\t" for c in prompt):
+    if _has_control_characters(prompt):
         raise Invalid("the prompt holds a control character", field="hatch.prompt")
 
 
@@ -54,3 +58,5 @@ def _check_image(image: ImageOptions, bounds: HatchBounds) -> None:
         )
     if image.steps is not None and image.steps > bounds.steps:
         raise TooLarge(f"{image.steps} steps are more than {bounds.steps}", field="hatch.image.steps")
+    if _has_control_characters(image.negative_prompt or ""):  # a null byte fits into no command line
+        raise Invalid("the negative prompt holds a control character", field="hatch.image.negative_prompt")

@@ -17,7 +17,7 @@ from gateway.live.hub import Hub, Watcher
 from gateway.live.leash import Leashes
 from gateway.live.ticker import Ticker
 from protocol.commands import HatchRequest, StateName
-from protocol.errors import Draining, Gone, NotFound, Overloaded, QuotaExceeded
+from protocol.errors import Draining, Gone, Invalid, NotFound, Overloaded, QuotaExceeded
 from protocol.journal import Epitaph, Recovered, SessionRecord
 from protocol.view import SessionView
 
@@ -121,8 +121,9 @@ class Sessions:
         eventlog = self.workshop.eventlog
         if claim is not None and (found := await eventlog.claimed(owner, claim)) is not None:
             return Started(found, existing=True)
+        await self._check(owner, beginning.hatch)
         await self._check_room(owner)
-        self._admit(owner, beginning.hatch)
+        self._admit(owner)
         session = f"{self._random.getrandbits(80):020x}"
         hatch = self._with_seed(beginning.hatch)
         record = SessionRecord(
@@ -230,11 +231,24 @@ class Sessions:
                 nursery.start_soon(place.cancel, "the gateway stops")
         await self.drain()
 
-    def _admit(self, owner: str, hatch: HatchRequest) -> None:
+    async def _check(self, owner: str, hatch: HatchRequest) -> None:
+        """Whether it can be, for this owner and these engines."""
+        check_hatch(hatch, self.bounds)
+        await self.workshop.image.check(hatch.image)
+        if hatch.image.input is None:
+            return
+        find_input, field = self.workshop.find_input, "hatch.image.input"
+        if find_input is None:
+            raise Invalid("this gateway keeps no uploads: hatch.durable is off", field=field)
+        try:
+            await find_input(owner, hatch.image.input)
+        except NotFound as error:
+            raise Invalid("you have no such upload: send the picture to /v1/uploads first", field=field) from error
+
+    def _admit(self, owner: str) -> None:
+        """Whether there is room for one more."""
         if self.draining:
             raise Draining("the gateway is stopping: start again in a moment", retry_after_ms=2000)
-        check_hatch(hatch, self.bounds)
-        self.workshop.image.check(hatch.image)
         self._check_places(owner)
 
     def _check_places(self, owner: str) -> None:

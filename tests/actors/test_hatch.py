@@ -574,14 +574,14 @@ class CountedPainter:
         """See ImageEngine."""
         return self._inner.maker(image)
 
-    def check(self, image: ImageOptions) -> None:
+    async def check(self, image: ImageOptions) -> None:
         """See ImageEngine."""
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine."""
         return await self._inner.expected(image)
 
-    async def prewarm(self) -> None:
+    async def prewarm(self, image: ImageOptions) -> None:
         """See ImageEngine."""
 
     def hurry(self) -> None:

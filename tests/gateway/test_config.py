@@ -4,6 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.mflux.offer import NamedLora, NamedModel
 from gateway.config import PREFIX, SECTIONS, Config, ConfigError, UserQuota, load_config
 
 
@@ -26,12 +27,14 @@ def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path
     assert config.server.data == ""
 
 
-LISTS = {
+SAMPLES: dict[str, Any] = {
     "public_urls": ["https://a.example", "http://b.example:8080"],
     "allowed_origins": ["https://a.example", "tauri://localhost"],
     "trusted_proxies": ["10.0.0.0/8", "::1"],
     "prewarm": "on",
     "think": "on",
+    "models": {"mine": "/models/mine", "turbo": "z-image-turbo"},
+    "loras": {"ink": "someone/ink"},
     "tokens": [f"ada:sha256:{'a' * 64}", f"b.o-b_2:sha256:{'0' * 64}"],
 }
 
@@ -39,25 +42,40 @@ LISTS = {
 def test_every_setting_can_be_given_in_each_place(tmp_path: Path) -> None:
     samples: dict[str, dict[str, Any]] = {
         section: {
-            name: LISTS.get(name) or _another(getattr(known(), name))
+            name: SAMPLES.get(name) or _another(getattr(known(), name))
             for name in known.__struct_fields__
-            if not isinstance(getattr(known(), name), dict)  # a table, for the file alone
+            if name != "quotas"  # a table of tables, for the file alone
         }
         for section, known in SECTIONS.items()
     }
     wanted = msgspec.convert(samples, Config)
     toml = "".join(
-        f"[{section}]\n"
-        + "".join(f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values.items())
+        f"[{section}]\n" + "".join(f"{name} = {_as_toml(value)}\n" for name, value in values.items())
         for section, values in samples.items()
     )
     environ = {
-        f"{PREFIX}{section}_{name}".upper(): ",".join(value) if isinstance(value, list) else str(value)
+        f"{PREFIX}{section}_{name}".upper(): _as_text(value)
         for section, values in samples.items()
         for name, value in values.items()
     }
     flags = {f"{section}.{name}": value for section, values in samples.items() for name, value in values.items()}
     assert load_config(_file(tmp_path, toml)) == load_config(None, environ) == load_config(None, {}, flags) == wanted
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_as_toml(each)}" for name, each in value.items()) + "}"
+    return msgspec.json.encode(value).decode()
+
+
+def _as_text(value: object) -> str:
+    match value:
+        case list():
+            return ",".join(value)
+        case dict():
+            return ", ".join(f"{name}={each}" for name, each in value.items())
+        case _:
+            return str(value)
 
 
 def _another(value: object) -> Any:
@@ -89,12 +107,30 @@ def _another(value: object) -> Any:
         ("[sever]", "[sever] in the file is no section; there are server, access, llm, image, hatch, wire, sim"),
         ("server = 1", "server in the file is a section: write [server]"),
         ("[server", "is not TOML"),
+        ("[image.loras]\nink = '--help'", "image.loras in the file: Expected `str` matching regex"),
+        ("[image.loras]\nink = { path = 'a', scale = nan }", "image.loras in the file: Expected `float`"),
+        ("[image.models]\nmine = { path = 'a', base = 'dev' }", "image.models in the file: Object contains unknown"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_key_and_what_is_allowed(tmp_path: Path, toml: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(_file(tmp_path, toml))
     assert said in str(caught.value)
+
+
+def test_models_and_loras_are_tables_of_names(tmp_path: Path) -> None:
+    toml = """
+        [image.models]
+        schnell = "schnell"
+        mine = { path = "/models/mine", base_model = "dev" }
+        [image.loras]
+        ink = "someone/ink:ink.safetensors"
+        faint = { path = "someone/ink:ink.safetensors", scale = 0.4 }
+    """
+    image = load_config(_file(tmp_path, toml)).image
+    assert image.models == {"schnell": "schnell", "mine": NamedModel(path="/models/mine", base_model="dev")}
+    ink = "someone/ink:ink.safetensors"
+    assert image.loras == {"ink": ink, "faint": NamedLora(path=ink, scale=0.4)}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +141,7 @@ def test_a_wrong_file_is_named_with_its_key_and_what_is_allowed(tmp_path: Path, 
         ("HATCHERY_SERVER_STOP_S", "inf", "server.stop_s in the environment"),
         ("HATCHERY_SERVER_PROT", "1", "HATCHERY_SERVER_PROT is no setting"),
         ("HATCHERY_NOPE", "1", "SECTION one of server, access, llm, image, hatch, wire, sim"),
+        ("HATCHERY_IMAGE_MODELS", "dev", "image.models in the environment: Expected `str` matching regex"),
         ("HATCHERY_SERVER_ALLOWED_ORIGINS", "*", "server.allowed_origins in the environment"),
     ],
 )

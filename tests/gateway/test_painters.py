@@ -9,19 +9,21 @@ from structlog.testing import capture_logs
 from actors.artifacts import ArtifactStore
 from actors.mflux.detect import COMMANDS, detect_mflux, find_command
 from actors.mflux.engine import ImageEngine
+from actors.mflux.offer import NamedLora, NamedModel
 from actors.mflux.oneshot import OneShotEngine
 from actors.mflux.warm.engine import WarmEngine
 from actors.versions import own_version
-from gateway.config import Config, ConfigError, load_config
-from gateway.painters import open_painter, writes_elsewhere
+from gateway.config import Config, ConfigError, ImageConfig, load_config
+from gateway.painters import offer_of, open_painter, writes_elsewhere
 from protocol.commands import ImageOptions
+from protocol.errors import Invalid
 from protocol.maker import Maker
 
 NAMES = [command.partition(" ")[0] for command, _ in COMMANDS]
 
 
 def _config(**settings: str) -> Config:
-    return load_config(None, {}, {name.replace("__", "."): value for name, value in settings.items()})
+    return load_config(None, {f"HATCHERY_{name.replace('__', '_').upper()}": value for name, value in settings.items()})
 
 
 def _machine(root: Path, *, commands: Iterable[str] = (), models: Iterable[str] = ()) -> dict[str, str]:
@@ -179,6 +181,37 @@ async def test_a_warm_painter_loads_early_only_when_it_may(tmp_path: Path) -> No
         )
         async with open_painter(config, ArtifactStore(tmp_path / "artifacts"), environ, writer=writer) as painter:
             assert isinstance(painter, WarmEngine)
-            await painter.prewarm()
+            await painter.prewarm(ImageOptions())
             begun.append(not painter.is_cold)
     assert begun == [False, False, True]
+
+
+def test_what_is_offered_lies_where_it_lies_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ink.safetensors").touch()
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    image = ImageConfig(
+        models={"mine": NamedModel(path="mine", base_model="dev"), "schnell": "schnell"},
+        loras={"ink": "ink.safetensors", "hub": NamedLora(path="someone/ink", scale=0.5)},
+    )
+    offer = offer_of(image)
+    assert offer.models == {
+        "mine": NamedModel(path=str(tmp_path / "mine"), base_model="dev"),
+        "schnell": NamedModel(path="schnell"),
+    }
+    assert offer.loras == {
+        "ink": NamedLora(path=str(tmp_path / "ink.safetensors")),
+        "hub": NamedLora(path="someone/ink", scale=0.5),
+    }
+
+
+async def test_the_painter_takes_what_is_offered(tmp_path: Path) -> None:
+    environ = _machine(tmp_path, commands=["mflux-generate-z-image"])
+    config = _config(
+        image__engine="mflux-generate-z-image", image__models="turbo=z-image-turbo", server__data=str(tmp_path)
+    )
+    async with open_painter(config, ArtifactStore(tmp_path / "artifacts"), environ) as painter:
+        assert painter.planned_steps(ImageOptions(model="turbo")) == 9
+        await painter.check(ImageOptions(model="turbo"))
+        with pytest.raises(Invalid, match="choose one of turbo"):
+            await painter.check(ImageOptions(model="z-image-turbo"))

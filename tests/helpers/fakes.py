@@ -214,14 +214,14 @@ class ScriptedPainter:
         """See ImageEngine."""
         return PAINTER
 
-    def check(self, image: ImageOptions) -> None:
+    async def check(self, image: ImageOptions) -> None:
         """See ImageEngine; everything is honoured."""
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine."""
         return self.usual_s
 
-    async def prewarm(self) -> None:
+    async def prewarm(self, image: ImageOptions) -> None:
         """See ImageEngine."""
         self.prewarmed += 1
 

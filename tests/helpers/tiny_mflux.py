@@ -8,9 +8,11 @@ Building runs in a child process (`python -m tests.helpers.tiny_mflux DIR`), so 
 import argparse
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +35,7 @@ IMAGE_PROCESSOR_CONFIG = {
     "patch_size": 16,
     "temporal_patch_size": 2,
     "merge_size": 2,
-    "size": {"shortest_edge": 32 * 32, "longest_edge": 1024 * 1024},
+    "size": {"shortest_edge": 32 * 32, "longest_edge": 2 * 1024 * 1024},
 }
 
 
@@ -55,6 +57,25 @@ def tiny_checkpoint(directory: Path, *, layers: int = 2, width: int = 32) -> Pat
     root = Path(__file__).parents[2]
     subprocess.run(argv, cwd=root, env=mflux_env(), check=True, capture_output=True, timeout=BUILD_TIMEOUT_S)
     return directory
+
+
+def tiny_lora(path: Path, *, layers: int = 2, width: int = 32, seed: int = 0) -> Path:
+    """Write a random LoRA for that checkpoint's queries, strong enough to change every picture, and return its path.
+
+    The format is safetensors: the length of a JSON header in eight bytes, the header, and the tensors' bytes.
+    """
+    random = Random(seed)
+    header: dict[str, Any] = {}
+    data = b""
+    for layer in range(layers):
+        for half, shape in (("lora_A", (2, width)), ("lora_B", (width, 2))):
+            values = [random.uniform(-1, 1) for _ in range(2 * width)]
+            begin, data = len(data), data + struct.pack(f"<{len(values)}f", *values)
+            name = f"transformer.transformer_blocks.{layer}.attn.to_q.{half}.weight"
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
+    described = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(described)) + described + data)
+    return path.resolve()
 
 
 def mflux_argv(
@@ -95,7 +116,7 @@ def _configs(layers: int, width: int, vocab_size: int, image_token_id: int) -> d
             "axes_dims_rope": [4, 6, 6],
         },
         "vae": {
-            "base_dim": 8,
+            "base_dim": 2,
             "decoder_base_dim": 8,
             "z_dim": 64,
             "dim_mult": [1, 1, 1, 1, 1],

@@ -16,6 +16,7 @@ from protocol.commands import (
     Hello,
     ImageOptions,
     List,
+    Lora,
     Ping,
     ResumeCursor,
     Start,
@@ -28,7 +29,13 @@ from protocol.events import Error
 
 COMMANDS: list[AnyCommand] = [
     Hello(id=1, token="t", client="c", follow="mine", resume=[ResumeCursor(session="s", epoch=1, seq=2, offset=3)]),
-    Start(id="a", key="k", hatch=HatchRequest(prompt="a fox", image=ImageOptions(steps=4, guidance=3.5, lora=["x"]))),
+    Start(
+        id="a",
+        key="k",
+        hatch=HatchRequest(
+            prompt="a fox", image=ImageOptions(steps=4, guidance=3.5, lora=["x", Lora(name="y", scale=0.5)])
+        ),
+    ),
     Start(id=2, hatch=HatchRequest(prompt="ü\U0001f98a"), watch=WatchOptions(max_hz=2, previews=True), grace_s=0),
     Start(id=2, hatch=HatchRequest(prompt=""), watch=False, on_disconnect="cancel"),
     Cancel(id=3, session="s", reason="enough"),
@@ -144,6 +151,10 @@ def test_an_id_too_big_for_any_codec_is_not_echoed() -> None:
         ({"type": "ping", "id": 1.5}, "id"),
         ({"type": "start", "id": 1, "hatch": {"prompt": 5}}, "hatch.prompt"),
         ({"type": "start", "id": 1, "hatch": {"prompt": "", "image": {"lora": ["a", ""]}}}, "hatch.image.lora[1]"),
+        (
+            {"type": "start", "id": 1, "hatch": {"prompt": "", "image": {"lora": [{"name": "a", "scale": 11}]}}},
+            "hatch.image.lora[0].scale",
+        ),
         ({"type": "watch", "id": 1, "session": "s", "from": {"epoch": -1}}, "from.epoch"),
         ({"type": "ping"}, "id"),
         (None, None),

@@ -248,12 +248,12 @@ async def test_a_worker_killed_in_mid_step_fails_its_job_only(tmp_path: Path, ch
 async def test_interrupts_while_it_loads_or_waits_change_nothing(tmp_path: Path, checkpoint: Path) -> None:
     async with warm_bench(tmp_path, checkpoint) as warm:
         assert isinstance(warm.engine, WarmEngine)
-        await warm.engine.prewarm()
+        await warm.engine.prewarm(ImageOptions())
         await poll(lambda: any(map(has_begun_imports, warm.workers)))
         (worker,) = warm.workers
         os.kill(worker, signal.SIGINT)
         expected = warm.pixels(await warm.draw())
-        await warm.engine.prewarm()
+        await warm.engine.prewarm(ImageOptions())
         for _ in range(3):
             os.kill(worker, signal.SIGINT)
         assert warm.pixels(await warm.draw()) == expected

@@ -1,9 +1,8 @@
 """The warm engine: an ImageEngine that keeps a loaded model per render slot and lets a cancelled hatch give it back."""
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final
@@ -14,11 +13,14 @@ import trio
 from actors.artifacts import ArtifactStore, StoredPicture
 from actors.mflux.engine import RenderJob, Tell
 from actors.mflux.history import MemoryHistory, Pace
+from actors.mflux.inputs import lay_input, shaped
 from actors.mflux.jobs import open_job_directory
+from actors.mflux.offer import Offer
 from actors.mflux.oneshot import PICTURE, STEPS, child_environment
+from actors.mflux.options import objections
 from actors.mflux.previews import PreviewSettings, with_previews
 from actors.mflux.prewarm import MayPrewarm
-from actors.mflux.warm.child import open_warm_child
+from actors.mflux.warm.child import WarmChild, open_warm_child
 from actors.mflux.warm.pool import STOP_S, Seat
 from actors.mflux.warm.program import WarmProgram
 from actors.mflux.warm.wire import Draw, Setup
@@ -36,7 +38,7 @@ from protocol.stall import StallLimits
 TELL_S: Final = 5.0  # for the last word on the worker
 
 
-async def _always() -> bool:
+async def _always(_model: str | None) -> bool:
     return True
 
 
@@ -69,14 +71,14 @@ class WarmEngine:
         pace: Pace,
         previews: PreviewSettings | None = None,
         may_prewarm: MayPrewarm = _always,
+        offer: Offer = Offer(),  # noqa: B008 - frozen
     ) -> None:
         self.name = program.warm.command
         self._program = program
         self._version = installed_version("mflux")  # workers run in this environment
-        self._warm = program.warm
-        self._checkpoint = program.warm.checkpoint(program.base_model or program.model)
+        self._offer = offer
         self._seats = seats
-        self._free = list(seats)
+        self._free = list(seats)  # the one that has been so for longest comes first
         self._seated = trio.Semaphore(len(seats))
         self._artifacts = artifacts
         self._jobs = jobs
@@ -87,26 +89,30 @@ class WarmEngine:
 
     def planned_steps(self, image: ImageOptions) -> int:
         """See ImageEngine."""
-        return image.steps or self._program.defaults.steps or self._checkpoint.steps
+        return image.steps or self._program.defaults.steps or self._program_for(image).checkpoint.steps
 
     def maker(self, image: ImageOptions) -> Maker:
         """See ImageEngine."""
-        model = model_name(image.model or self._program.model or self._checkpoint.key)
+        program = self._program_for(image)
+        model = model_name(program.model or program.checkpoint.key)
         return Maker(engine=self.name, model=model, version=self._version)
 
-    def check(self, image: ImageOptions) -> None:
-        """See ImageEngine; another model or LoRA than the loaded one is the gateway's choice, not a client's."""
-        for name, wrong in self._objections(image):
+    async def check(self, image: ImageOptions) -> None:
+        """See ImageEngine; a model or LoRA that is not loaded is, if it is offered, loaded in a worker's place."""
+        self._offer.check(image, self._program.model)
+        program = self._program_for(image)
+        for name, wrong in objections(program.warm, program.checkpoint, image, program.defaults.guidance):
             raise Invalid(f"the engine {self.name} {wrong}", field=f"hatch.image.{name}")
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine; by a worker that has loaded its model."""
         return await self._pace.whole(self._work(image))
 
-    async def prewarm(self) -> None:
-        """See ImageEngine; a free worker loads its model, unless one has or does."""
-        if self.is_cold and await self._may_prewarm() and self.is_cold:
-            self._free[0].want()
+    async def prewarm(self, image: ImageOptions) -> None:
+        """See ImageEngine; a free worker loads the model, unless one has or does, be it another model."""
+        program = self._program_for(image)
+        if self.is_cold and await self._may_prewarm(program.model) and self.is_cold:
+            self._free[0].want(program)
 
     def hurry(self) -> None:
         """See ImageEngine; no worker is worth a wait any more, since their models end with the gateway."""
@@ -120,24 +126,29 @@ class WarmEngine:
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine; a worker that has dropped the job in time keeps its model and is `idle`."""
+        await self.check(job.image)  # of a hatch begun again, whose gateway may offer other things now
+        program, defaults = self._program_for(job.image), self._program.defaults
+        if not defaults.width and not defaults.height:
+            job = shaped(job, program.warm.multiple)
         async with self._seated:
-            seat = max(self._free, key=lambda seat: seat.warm)
+            seat = min(self._free, key=lambda seat: seat.distance(program))
             self._free.remove(seat)
             try:
-                return await self._draw(job, seat, tell)
+                return await self._draw(job, program, seat, tell)
             finally:
                 self._free.append(seat)
 
-    async def _draw(self, job: RenderJob, seat: Seat, tell: Tell) -> StoredPicture:
+    async def _draw(self, job: RenderJob, program: WarmProgram, seat: Seat, tell: Tell) -> StoredPicture:
         try:
             async with open_job_directory(self._jobs, job.session) as directory:
                 picture, work = directory / PICTURE, self._work(job.image)
                 past = await self._pace.past(work)
-                loads = (await self._pace.past(load_work(self._program)))[Span.LOAD]
+                loads = (await self._pace.past(load_work(program)))[Span.LOAD]
                 loading, drawing = Forecast({**past, Span.LOAD: loads}, work.steps), Forecast(past, work.steps)
+                order = self._order(job, directory, await lay_input(job, directory))
                 try:
                     async with with_previews(directory / STEPS, tell, self._previews) as tell_and_show:
-                        await seat.draw(self._order(job, directory), tell_and_show, loading, drawing)
+                        await seat.draw(program, order, tell_and_show, loading, drawing)
                     ended = trio.current_time()
                     await tell(RenderStaged(stage="saving", basis="indeterminate", message="Checking the picture"))
                     stored = await self._artifacts.adopt_png(picture, width=job.image.width, height=job.image.height)
@@ -158,16 +169,21 @@ class WarmEngine:
 
     def _work(self, image: ImageOptions) -> Work:
         """The job of a worker that has loaded its model."""
-        defaults, engine = self._program.defaults, load_work(self._program).engine
+        defaults, engine = self._program.defaults, load_work(self._program_for(image)).engine
+        engine += " with previews" if self._previews else ""
+        engine += f" from an input {self._program.strength or ''}" if image.input is not None else ""
         return Work(
-            engine=f"{engine} with previews" if self._previews else engine,
+            engine=engine,
             width=image.width or defaults.width or 0,
             height=image.height or defaults.height or 0,
             steps=self.planned_steps(image),
             quantization=self._program.quantize,
         )
 
-    def _order(self, job: RenderJob, directory: Path) -> Draw:
+    def _program_for(self, image: ImageOptions) -> WarmProgram:
+        return self._program.choosing(self._offer.choice(image))
+
+    def _order(self, job: RenderJob, directory: Path, picture: Path | None) -> Draw:
         asked, defaults = job.image, self._program.defaults
         return Draw(
             job=0,
@@ -180,34 +196,9 @@ class WarmEngine:
             height=asked.height or defaults.height,
             guidance=defaults.guidance if asked.guidance is None else asked.guidance,
             negative_prompt=asked.negative_prompt or defaults.negative_prompt,
+            input=None if picture is None else str(picture),
+            strength=self._program.strength,
         )
-
-    def _objections(self, image: ImageOptions) -> Iterator[tuple[str, str]]:
-        """Fields that cannot be honoured, and why."""
-        program, warm, checkpoint = self._program, self._warm, self._checkpoint
-        if image.model is not None and image.model != program.model:
-            yield "model", f"draws with {program.model or checkpoint.key} only"
-        if image.lora is not None and image.lora != [path for path, _ in program.lora]:
-            yield "lora", "draws with the LoRAs of its own command line only"
-        if image.input is not None:
-            yield "input", "does not honour `input`"
-        if image.steps is not None and checkpoint.steps_fixed and image.steps != checkpoint.steps:
-            yield "steps", f"always takes {checkpoint.steps} steps"
-        if image.steps is not None and image.steps < warm.min_steps:
-            yield "steps", f"takes at least {warm.min_steps} steps"
-        for name in ("width", "height"):
-            if (getattr(image, name) or 0) % warm.multiple:
-                yield name, f"draws sides that are multiples of {warm.multiple}"
-        if image.guidance is not None and not checkpoint.guided:
-            yield "guidance", "does not honour `guidance` with this model"
-        if image.negative_prompt is not None:
-            guidance = next(
-                (g for g in (image.guidance, program.defaults.guidance, warm.guidance) if g is not None), 2.0
-            )
-            if "negative_prompt" not in warm.honours or not checkpoint.guided:
-                yield "negative_prompt", "does not honour `negative_prompt` with this model"
-            elif guidance <= 1:
-                yield "negative_prompt", "honours `negative_prompt` only with a guidance above 1"
 
 
 @asynccontextmanager
@@ -224,6 +215,7 @@ async def open_warm_engine(
     pace: Pace | None = None,
     previews: PreviewSettings | None = None,
     may_prewarm: MayPrewarm = _always,
+    offer: Offer = Offer(),  # noqa: B008 - frozen
 ) -> AsyncIterator[WarmEngine]:
     """An engine of `slots` seats; when the block ends its workers have ended as well. Raises OSError without a folder.
 
@@ -231,22 +223,15 @@ async def open_warm_engine(
     """
     jobs = Path(await trio.Path(jobs).absolute())
     await trio.Path(jobs).mkdir(mode=0o700, parents=True, exist_ok=True)
-    setup = Setup(
-        command=program.warm.command,
-        model=program.model,
-        base_model=program.base_model,
-        quantize=program.quantize,
-        lora=program.lora,
-        idle_s=settings.idle_s,
-        jobs=settings.jobs,
-        memory_bytes=settings.memory_bytes or _physical_bytes(),
-    )
-    pace = pace or Pace(MemoryHistory())
-    open_child = partial(
-        open_warm_child, setup, cwd=jobs, env=child_environment(environ), stalls=settings.stalls, keeper=keeper
-    )
-    on_loaded = partial(pace.note, load_work(program), Span.LOAD)
-    seats = [Seat(open_child, settings.restarts, random or SystemRandom(), on_loaded) for _ in range(slots)]
+    env, pace = child_environment(environ), pace or Pace(MemoryHistory())
+
+    def open_child(program: WarmProgram) -> AbstractAsyncContextManager[WarmChild]:
+        return open_warm_child(_setup(program, settings), cwd=jobs, env=env, stalls=settings.stalls, keeper=keeper)
+
+    def on_loaded(program: WarmProgram, seconds: float) -> None:
+        pace.note(load_work(program), Span.LOAD, seconds)
+
+    seats = [Seat(program, open_child, settings.restarts, random or SystemRandom(), on_loaded) for _ in range(slots)]
     async with trio.open_nursery() as nursery:
         for seat in seats:
             nursery.start_soon(seat.run)
@@ -260,9 +245,23 @@ async def open_warm_engine(
                 pace=pace,
                 previews=previews,
                 may_prewarm=may_prewarm,
+                offer=offer,
             )
         finally:
             nursery.cancel_scope.cancel()
+
+
+def _setup(program: WarmProgram, settings: WarmSettings) -> Setup:
+    return Setup(
+        command=program.warm.command,
+        model=program.model,
+        base_model=program.base_model,
+        quantize=program.quantize,
+        lora=program.lora,
+        idle_s=settings.idle_s,
+        jobs=settings.jobs,
+        memory_bytes=settings.memory_bytes or _physical_bytes(),
+    )
 
 
 def load_work(program: WarmProgram) -> Work:

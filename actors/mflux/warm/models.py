@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-Honoured = Literal["negative_prompt", "lora", "image"]
+Honoured = Literal["negative_prompt", "lora", "image", "references"]
 
 _ALL: Final[frozenset[Honoured]] = frozenset({"negative_prompt", "lora", "image"})
 _LORA_AND_IMAGE: Final[frozenset[Honoured]] = frozenset({"lora", "image"})
@@ -34,7 +34,7 @@ class WarmModel(msgspec.Struct, frozen=True, kw_only=True):
     `checkpoints` are the registry's entries that it draws with, the default first; a command that `needs_model` has no
     default, and takes any entry's name. `multiple` is that of the sides in pixels. `guidance` and `scheduler` are what
     the command passes to the class unasked; None passes nothing. `latents` unpacks what a step leaves, for a preview; a
-    command without it shows none.
+    command without it shows none. What a picture may begin from is an `image`, with `image_strength`, or `references`.
     """
 
     command: str
@@ -168,7 +168,7 @@ WARM_MODELS: Final[dict[str, WarmModel]] = {
             min_steps=2,
             guidance=1.0,
             scheduler="linear",
-            honours=_LORA_AND_NEGATIVE,
+            honours=_LORA_AND_NEGATIVE | {"references"},
         ),
         WarmModel(
             command="mflux-generate-krea2",

@@ -11,6 +11,7 @@ import trio
 
 from actors.mflux.engine import Tell
 from actors.mflux.warm.child import LeftBeforeJob, WarmChild
+from actors.mflux.warm.program import WarmProgram
 from actors.mflux.warm.wire import Draw, Drawn
 from protocol.errors import HatcheryError, ImageFailed, ImageUnavailable
 from protocol.forecast import Forecast
@@ -23,16 +24,28 @@ HIRES: Final = 2  # workers that may leave, one after the other, just as they ar
 log = structlog.get_logger(__name__)
 
 
-OpenChild = Callable[[], AbstractAsyncContextManager[WarmChild]]
-OnLoaded = Callable[[float], None]
-"""Told how many seconds a worker took to load."""
+OpenChild = Callable[[WarmProgram], AbstractAsyncContextManager[WarmChild]]
+OnLoaded = Callable[[WarmProgram, float], None]
+"""Told how many seconds a worker took to load that."""
 
 
 class Seat:
-    """`run` owns the worker's process; whoever has the seat may `draw`, once at a time, and must then `settle`."""
+    """`run` owns the worker's process; whoever has the seat may `draw`, once at a time, and must then `settle`.
 
-    def __init__(self, open_child: OpenChild, restarts: RestartPolicy, random: Random, on_loaded: OnLoaded) -> None:
+    There is one worker at a time: one that has loaded something else than is wanted goes before the next one comes.
+    """
+
+    def __init__(
+        self,
+        program: WarmProgram,
+        open_child: OpenChild,
+        restarts: RestartPolicy,
+        random: Random,
+        on_loaded: OnLoaded,
+    ) -> None:
         self.child: WarmChild | None = None
+        self._program = program  # for the next worker to load
+        self._loaded = program  # by the present one
         self._open_child = open_child
         self._window = RestartWindow(restarts, random)
         self._wanted = trio.Event()
@@ -50,8 +63,15 @@ class Seat:
         """There is a worker, or one is on its way."""
         return self._wanted.is_set()
 
-    def want(self) -> None:
-        """Have a worker started, unless there is one."""
+    def distance(self, program: WarmProgram) -> int:
+        """How far it is from having this loaded: 0 if it has or soon will, 2 if something else has to go for it."""
+        if not self.warm:
+            return 1
+        return 0 if program == self._program else 2
+
+    def want(self, program: WarmProgram) -> None:
+        """Have a worker started that loads this, unless there is one."""
+        self._program = program
         self._wanted.set()
 
     def hurry(self) -> None:
@@ -74,15 +94,20 @@ class Seat:
             self._notify()
 
     async def draw(
-        self, order: Draw, tell: Tell, loading: Forecast | None = None, drawing: Forecast | None = None
+        self,
+        program: WarmProgram,
+        order: Draw,
+        tell: Tell,
+        loading: Forecast | None = None,
+        drawing: Forecast | None = None,
     ) -> Drawn:
-        """Have the picture drawn by a loaded worker. Raises ImageUnavailable or ImageFailed."""
+        """Have the picture drawn by a worker that has loaded this. Raises ImageUnavailable or ImageFailed."""
         self._used = None
         for _ in range(HIRES):
-            child = self._used = await self._hire(tell)
+            child = self._used = await self._hire(program, tell)
             ready = await child.load(tell, loading)
             if child is not self._known and not child.downloaded:
-                self._on_loaded(ready.load_s)
+                self._on_loaded(program, ready.load_s)
             self._known = child
             try:
                 return await child.draw(order, tell, drawing)
@@ -116,17 +141,29 @@ class Seat:
         number = child.status.signal
         return WorkerLeft(fate="exited", exit_code=-number if number else child.status.code)
 
-    async def _hire(self, tell: Tell) -> WarmChild:
+    async def _hire(self, program: WarmProgram, tell: Tell) -> WarmChild:
         self._error = None
         while True:
-            child = self.child
+            changed, child = self._changed, self.child
             if child is not None and child.leaving is None and not child.ended.is_set():
-                return child
+                if program == self._loaded:
+                    return child
+                await self._part_with(child, program, tell)
             if self._error is not None:
                 raise self._error
-            self.want()
+            self.want(program)
             await tell(RenderStaged(stage="loading", basis="indeterminate", message="Starting the image worker"))
-            await self._changed.wait()
+            await changed.wait()
+
+    async def _part_with(self, child: WarmChild, program: WarmProgram, tell: Tell) -> None:
+        """End a worker that has loaded something else, for one that loads this. Raises ImageFailed if it stays."""
+        self._program, self._used = program, child
+        await tell(RenderStaged(stage="loading", basis="indeterminate", message="Changing the model"))
+        child.dismiss()
+        with trio.move_on_after(STOP_S):
+            await child.ended.wait()
+        if child.status is None:
+            raise ImageFailed("the image worker with another model cannot be stopped", retryable=True)
 
     async def _back_off(self) -> None:
         if self._died:
@@ -137,9 +174,10 @@ class Seat:
 
     async def _employ(self) -> bool:
         """One worker's life; whether another is to follow at once."""
+        program = self._program
         try:
-            async with self._open_child() as child:
-                self.child = child
+            async with self._open_child(program) as child:
+                self.child, self._loaded = child, program
                 self._notify()
                 await child.run()
         finally:

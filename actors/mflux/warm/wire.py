@@ -36,7 +36,8 @@ class Setup(Message, frozen=True, kw_only=True):
 class Draw(Message, frozen=True, kw_only=True):
     """One picture; None leaves the choice to the model. `job` counts from 1, `output` is an absolute path.
 
-    `stepwise` names a folder for the picture after each step, which costs one full decode a step.
+    `input` is the picture that it begins from, `strength` what the command's own flag means by it. `stepwise` names a
+    folder for the picture after each step, which costs one full decode a step.
     """
 
     job: int
@@ -48,6 +49,8 @@ class Draw(Message, frozen=True, kw_only=True):
     height: int | None = None
     guidance: float | None = None
     negative_prompt: str | None = None
+    input: str | None = None
+    strength: float | None = None
     stepwise: str | None = None
 
 

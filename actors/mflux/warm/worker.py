@@ -43,6 +43,7 @@ from actors.mflux.warm.wire import (
 )
 
 READ_BYTES: Final = 65536
+IMAGE_STRENGTH: Final = 0.4  # the commands' own default (`--image-strength`), which the classes do not share
 _PROMPT_CACHES: Final = ("prompt_cache", "_prompt_cache")
 
 
@@ -162,7 +163,7 @@ class Painter:
 
     def paint(self, job: Draw) -> None:
         """Draw and save one picture; raises whatever mflux raises when it cannot."""
-        asked = {
+        asked: dict[str, Any] = {
             "num_inference_steps": job.steps or self._default_steps,
             "width": job.width,
             "height": job.height,
@@ -170,6 +171,11 @@ class Painter:
             "scheduler": self._warm.scheduler,
             "negative_prompt": job.negative_prompt or ("" if "negative_prompt" in self._warm.honours else None),
         }
+        if job.input is not None and "references" in self._warm.honours:
+            asked |= {"image_paths": [job.input], "strength": job.strength}
+        elif job.input is not None:
+            strength = IMAGE_STRENGTH if job.strength is None else job.strength
+            asked |= {"image_path": job.input, "image_strength": strength}
         given = {name: value for name, value in asked.items() if value is not None}
         if job.stepwise is not None and self._warm.latents is not None:
             self._stepwise = _stepwise(self._model, self._warm.latents, job.stepwise)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,9 +11,10 @@ import trio.testing
 
 from actors.mailbox import Mailbox
 from actors.mflux.actor import RenderOrder, run_mflux_actor
+from actors.mflux.engine import FindInput, InputPicture
 from actors.slots import Slots
 from protocol.commands import ImageOptions
-from protocol.errors import ImageFailed
+from protocol.errors import ImageFailed, NotFound
 from protocol.mail import (
     DrawingBegan,
     PersonaWritten,
@@ -42,9 +44,16 @@ class Studio:
         self.letters.append(letter)
         self.held_when[type(letter)] = self.slots.held
 
-    async def run(self, image: ImageOptions = ImageOptions()) -> None:  # noqa: B008 - frozen
+    async def run(self, image: ImageOptions = ImageOptions(), find_input: FindInput | None = None) -> None:  # noqa: B008 - frozen
         order = RenderOrder(session="s1", owner="ann", image=image, seed=42)
-        await run_mflux_actor(order, mailbox=self.mailbox, engine=self.painter, slots=self.slots, tell=self.tell)
+        await run_mflux_actor(
+            order,
+            mailbox=self.mailbox,
+            engine=self.painter,
+            slots=self.slots,
+            tell=self.tell,
+            find_input=find_input,
+        )
 
 
 @asynccontextmanager
@@ -157,3 +166,29 @@ async def test_the_steps_asked_for_are_announced(autojump_clock: trio.testing.Mo
     studio.mailbox.post(WRITTEN)
     await studio.run(ImageOptions(steps=9))
     assert studio.letters[0] == DrawingBegan(steps=9)
+
+
+async def test_an_input_is_looked_up_for_its_owner_and_handed_to_the_engine(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    studio, picture = Studio(ScriptedPainter()), InputPicture(Path("a.png"), 64, 32)
+    asked: list[tuple[str, str]] = []
+
+    async def find(owner: str, upload: str) -> InputPicture:
+        asked.append((owner, upload))
+        return picture
+
+    studio.mailbox.post(WRITTEN)
+    await studio.run(ImageOptions(input="u1"), find)
+    assert asked == [("ann", "u1")]
+    assert studio.painter.jobs[-1].input == picture
+
+
+async def test_an_input_that_is_gone_fails_the_hatch_before_it_waits_for_a_slot(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    studio = Studio(ScriptedPainter())
+    studio.mailbox.post(WRITTEN)
+    with pytest.raises(NotFound):
+        await studio.run(ImageOptions(input="u1"))
+    assert studio.letters == []

@@ -341,3 +341,23 @@ def test_the_program_starts_light() -> None:
     heavy = "{'numpy', 'trio', 'mlx', 'mflux', 'torch', 'asyncio'}"
     code = f"import sys, actors.mflux.demo_renderer; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_an_input_picture_shines_through_as_far_as_it_is_told_to(tmp_path: Path) -> None:
+    source = tmp_path / "source.png"
+    Image.new("RGB", (200, 100), (255, 0, 255)).save(source)
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    alone = render(folder, "--prompt", "an owl")
+    flags = ("--prompt", "an owl", f"--image-path={source}")
+    through = [render(folder, *flags), render(folder, *flags, "--image-strength=1")]
+    assert through[0].tobytes() == Image.blend(alone, Image.new("RGB", alone.size, (255, 0, 255)), 0.4).tobytes()
+    assert through[1].getcolors() == [(64 * 64, (255, 0, 255))]
+
+
+def test_an_input_that_is_no_picture_is_wrong_usage(tmp_path: Path) -> None:
+    source = tmp_path / "source.png"
+    for content in (b"", b"no picture"):
+        source.write_bytes(content)
+        with pytest.raises(SystemExit):
+            demo_renderer.main(["--prompt", "an owl", "--image-path", str(source), *SMALL])

@@ -11,10 +11,12 @@ import pytest
 import trio
 
 from actors.artifacts import ArtifactStore
-from actors.mflux.engine import RenderJob
+from actors.mflux.capabilities import Flag
+from actors.mflux.engine import InputPicture, RenderJob
+from actors.mflux.offer import NamedLora, NamedModel, Offer
 from actors.mflux.oneshot import OneShotEngine, Program, child_environment, demo_program
 from actors.mflux.previews import PreviewLimits, PreviewSettings
-from protocol.commands import ImageOptions
+from protocol.commands import ImageOptions, Lora
 from protocol.errors import ImageFailed, ImageUnavailable, Invalid
 from protocol.mail import PreviewTaken, RenderMail, RenderStaged, StepFinished, WorkerLeft
 from protocol.persona import Persona
@@ -35,6 +37,13 @@ def bar(done, total):
 """
 SAVE = "Path(args['--output']).write_bytes(png)\n"
 SMALL = ImageOptions(width=64, height=32)
+OFFER = Offer(
+    models={"mine": NamedModel(path="/models/mine", base_model="dev"), "schnell": NamedModel(path="schnell")},
+    loras={"ink": NamedLora(path="someone/ink", scale=0.8)},
+)
+MFLUX_FLAGS = tuple(
+    Flag(flag=flag) for flag in ("--model", "--lora", "--guidance", "--negative-prompt", "--image-path")
+)
 
 
 class Told:
@@ -65,16 +74,32 @@ class Easel:
         self.told = Told()
         (directory / "png").write_bytes(png())
 
-    def engine(self, script: str, *, persona: bool = False, stalls: StallLimits | None = None) -> OneShotEngine:
+    def engine(
+        self,
+        script: str,
+        *,
+        persona: bool = False,
+        stalls: StallLimits | None = None,
+        name: str = "toy",
+        flags: tuple[Flag, ...] = (),
+        line: str = "",
+    ) -> OneShotEngine:
         path = self.outside / "toy.py"
         path.write_text(PRELUDE + script)
-        toy = Program(name="toy", argv=(sys.executable, "-S", str(path)), takes_persona=persona)
+        argv = (sys.executable, "-S", str(path), *line.split())
         return OneShotEngine(
-            toy, artifacts=self.artifacts, jobs=self.jobs, environ=os.environ, stalls=stalls or StallLimits()
+            Program(name=name, argv=argv, takes_persona=persona, flags=flags),
+            artifacts=self.artifacts,
+            jobs=self.jobs,
+            environ=os.environ,
+            stalls=stalls or StallLimits(),
+            offer=OFFER,
         )
 
-    def job(self, image: ImageOptions = SMALL, persona: Persona = PERSONA) -> RenderJob:
-        return RenderJob(session="s1", persona=persona, image=image, seed=42)
+    def job(
+        self, image: ImageOptions = SMALL, persona: Persona = PERSONA, picture: InputPicture | None = None
+    ) -> RenderJob:
+        return RenderJob(session="s1", persona=persona, image=image, seed=42, input=picture)
 
     async def failure(self, script: str, image: ImageOptions = SMALL, stalls: StallLimits | None = None) -> ImageFailed:
         """The one with which the script's picture fails; nothing of the job is left."""
@@ -308,15 +333,15 @@ async def test_a_disk_without_room_for_pictures(easel: Easel) -> None:
         (ImageOptions(height=31), "height"),
     ],
 )
-def test_options_that_it_does_not_honour_are_refused(easel: Easel, image: ImageOptions, field: str) -> None:
+async def test_options_that_it_does_not_honour_are_refused(easel: Easel, image: ImageOptions, field: str) -> None:
     with pytest.raises(Invalid) as refused:
-        easel.engine("").check(image)
+        await easel.engine("").check(image)
     assert refused.value.field == f"hatch.image.{field}"
 
 
-def test_the_options_that_it_honours(easel: Easel) -> None:
+async def test_the_options_that_it_honours(easel: Easel) -> None:
     engine = easel.engine("")
-    engine.check(ImageOptions(steps=3, width=64, height=1024, seed=7))
+    await engine.check(ImageOptions(steps=3, width=64, height=1024, seed=7))
     assert engine.planned_steps(ImageOptions(steps=3)) == 3
     assert engine.planned_steps(ImageOptions()) == 0, "only the command knows"
 
@@ -383,3 +408,82 @@ async def test_the_demo_renderer_is_a_command_like_any_other(easel: Easel) -> No
     assert (stored.width, stored.height) == (64, 64)
     assert easel.told.farewells == [WorkerLeft(fate="exited", exit_code=0)]
     assert StepFinished in {type(letter) for letter in easel.told.letters}
+
+
+async def test_what_a_hatch_chooses_arrives_as_flags_that_no_text_can_forge(easel: Easel) -> None:
+    engine = easel.engine(
+        "(outside / 'args').write_text(json.dumps(sys.argv[1:]))\nPath('picture.png').write_bytes(png)",
+        flags=MFLUX_FLAGS,
+        line="-m own --base-model krea --quantize 8",
+    )
+    image = ImageOptions(
+        model="mine",
+        lora=["ink", Lora(name="ink", scale=-0.00001)],
+        guidance=2.5,
+        negative_prompt="--output=/etc/passwd",
+        width=64,
+        height=32,
+    )
+    await engine.draw(easel.job(image), easel.told)
+    argv = json.loads(easel.seen("args"))
+    assert argv[:10] == [
+        *("--quantize", "8", "--model=/models/mine", "--base-model=dev"),
+        *("--lora", "someone/ink", "0.800000", "--lora", "someone/ink", "-0.000010"),
+    ]
+    assert argv[-2:] == ["--guidance=2.5", "--negative-prompt=--output=/etc/passwd"]
+
+
+@pytest.mark.parametrize("flag", ["--image-path", "--image-paths"])
+async def test_an_input_is_laid_beside_the_job_and_gives_it_its_shape(easel: Easel, flag: str) -> None:
+    engine = easel.engine(
+        f"name = next(word for word in sys.argv if word.startswith('{flag}=')).partition('=')[2]\n"
+        "(outside / 'copy').write_bytes(Path(name).read_bytes())\n"
+        "(outside / 'args').write_text(json.dumps(args))\nPath('picture.png').write_bytes(png)",
+        flags=(Flag(flag=flag),),
+    )
+    upload = easel.outside / "png"
+    job = easel.job(ImageOptions(input="u1"), picture=InputPicture(upload, 64, 32))
+    stored = await engine.draw(job, easel.told)
+    assert easel.seen("copy") == upload.read_bytes()
+    assert (stored.width, stored.height) == (64, 32)
+    args = json.loads(easel.seen("args"))
+    assert (args["--width"], args["--height"]) == ("64", "32")
+
+
+async def test_what_each_choice_takes_is_learned_apart(easel: Easel) -> None:
+    engine = easel.engine("", flags=MFLUX_FLAGS)
+    options = [{}, {"model": "mine"}, {"model": "schnell"}, {"lora": ["ink"]}, {"input": "u1"}]
+    assert len({engine._work(msgspec.convert(option, ImageOptions)) for option in options}) == len(options)
+
+
+@pytest.mark.parametrize(
+    ("image", "field", "said"),
+    [
+        (ImageOptions(model="/models/mine"), "model", "choose one of mine, schnell"),
+        (ImageOptions(lora=["/loras/ink"]), "lora[0]", "choose one of ink"),
+        (ImageOptions(guidance=2.0), "guidance", "it is distilled"),
+        (ImageOptions(negative_prompt="fog"), "negative_prompt", "does not honour"),
+    ],
+)
+async def test_what_mflux_says_of_its_command_decides(easel: Easel, image: ImageOptions, field: str, said: str) -> None:
+    distilled = Flag(flag="--guidance", status="ignored", reason="it is distilled")
+    engine = easel.engine("", flags=(Flag(flag="--model"), Flag(flag="--lora"), distilled))
+    with pytest.raises(Invalid, match=said) as refused:
+        await engine.check(image)
+    assert refused.value.field == f"hatch.image.{field}"
+
+
+async def test_what_depends_on_the_model_is_checked_for_the_one_that_was_asked_for(easel: Easel) -> None:
+    flags = (*MFLUX_FLAGS, Flag(flag="--guidance", status="conditional", condition="dev"))
+    engine = easel.engine("", name="mflux-generate", flags=flags, line="--model dev")
+    await engine.check(ImageOptions(guidance=2.0))
+    await engine.check(ImageOptions(guidance=2.0, model="mine"))
+    with pytest.raises(Invalid) as refused:
+        await engine.check(ImageOptions(guidance=2.0, model="schnell"))
+    assert refused.value.field == "hatch.image.guidance"
+
+
+async def test_a_hatch_whose_model_is_no_longer_offered_is_not_drawn_with_another(easel: Easel) -> None:
+    with pytest.raises(Invalid):
+        await easel.engine(SAVE, flags=MFLUX_FLAGS).draw(easel.job(ImageOptions(model="gone")), easel.told)
+    assert easel.told.letters == []

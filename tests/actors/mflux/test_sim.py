@@ -10,7 +10,7 @@ from actors.artifacts import ArtifactStore, StoredPicture
 from actors.mflux.engine import RenderJob
 from actors.mflux.sim import SimImage, SimImageEngine
 from protocol.commands import ImageOptions
-from protocol.errors import ImageFailed
+from protocol.errors import ImageFailed, Invalid
 from protocol.mail import RenderMail, RenderStaged, StepFinished, WorkerLeft
 from tests.helpers.fakes import PERSONA
 
@@ -87,8 +87,11 @@ async def test_a_cancelled_job_says_farewell(artifacts: ArtifactStore, autojump_
     assert told.times[-1] == 1.0
 
 
-async def test_steps_are_as_asked_and_every_option_is_fine(artifacts: ArtifactStore) -> None:
+async def test_steps_are_as_asked_and_every_option_but_an_input_is_fine(artifacts: ArtifactStore) -> None:
     engine = SimImageEngine(SimImage(steps=8), artifacts)
     assert engine.planned_steps(ImageOptions()) == 8
     assert engine.planned_steps(ImageOptions(steps=3)) == 3
-    engine.check(ImageOptions(model="x", guidance=2.0, width=17))
+    await engine.check(ImageOptions(model="x", guidance=2.0, width=17))
+    with pytest.raises(Invalid) as refused:
+        await engine.check(ImageOptions(input="upload"))
+    assert refused.value.field == "hatch.image.input"

@@ -272,6 +272,8 @@ async def test_a_listing_is_paged_newest_first(autojump_clock: MockClock, tmp_pa
         (HatchRequest(prompt="a", image=ImageOptions(width=4096, height=4096)), TooLarge, "hatch.image.width"),
         (HatchRequest(prompt="a", image=ImageOptions(height=4096 * 2)), TooLarge, "hatch.image.height"),
         (HatchRequest(prompt="a", image=ImageOptions(steps=101)), TooLarge, "hatch.image.steps"),
+        (HatchRequest(prompt="a", image=ImageOptions(negative_prompt="a\0b")), Invalid, "hatch.image.negative_prompt"),
+        (HatchRequest(prompt="a", image=ImageOptions(input="u1")), Invalid, "hatch.image.input"),
     ],
 )
 async def test_what_cannot_be_is_refused_with_the_name_of_the_field(

@@ -91,6 +91,7 @@ def test_the_class_is_the_commands_own_and_takes_what_a_worker_gives_it(
     keywords |= {"scheduler"} if warm.scheduler is not None else set()
     keywords |= {"negative_prompt"} & warm.honours
     keywords |= {"image_path", "image_strength"} if "image" in warm.honours else set()
+    keywords |= {"image_paths", "strength"} if "references" in warm.honours else set()
     assert keywords <= set(answer["generate"])
     assert ("lora" in warm.honours) == answer["lora"] == ("lora_paths" in answer["init"])
 

@@ -9,7 +9,9 @@ import trio
 import trio.testing
 
 from actors.mflux.warm.child import WarmChild
+from actors.mflux.warm.models import WARM_MODELS
 from actors.mflux.warm.pool import Seat
+from actors.mflux.warm.program import WarmProgram
 from actors.mflux.warm.wire import Draw, Drawn, Idle, Leaving
 from actors.reaper import ExitStatus
 from protocol.errors import ImageFailed, ImageUnavailable
@@ -17,6 +19,8 @@ from protocol.mail import RenderMail, WorkerLeft
 from protocol.restart import RestartPolicy
 from tests.actors.mflux.warm.test_child import ORDER, READY, Worker, outcome_of
 
+PROGRAM = WarmProgram(warm=WARM_MODELS["mflux-generate-qwen"])
+OTHER = WarmProgram(warm=WARM_MODELS["mflux-generate-qwen"], model="/models/other")
 RESTARTS = RestartPolicy(intensity=2, period_s=60.0, backoff_s=4.0)
 
 
@@ -27,9 +31,14 @@ class Workers:
         self.started: list[Worker] = []
         self.status: ExitStatus | None = ExitStatus(signal=15)
         self.loads: list[float] = []
+        self.programs: list[WarmProgram] = []
+
+    def loaded(self, program: WarmProgram, seconds: float) -> None:
+        self.loads.append(seconds)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[WarmChild]:
+    async def open(self, program: WarmProgram) -> AsyncIterator[WarmChild]:
+        self.programs.append(program)
         worker = Worker()
         self.started.append(worker)
         worker.child.ready = READY
@@ -47,7 +56,7 @@ class Workers:
 @asynccontextmanager
 async def seat_for(workers: Workers) -> AsyncIterator[Seat]:
     async with trio.open_nursery() as nursery:
-        seat = Seat(workers.open, RESTARTS, Random(1), workers.loads.append)
+        seat = Seat(PROGRAM, workers.open, RESTARTS, Random(1), workers.loaded)
         nursery.start_soon(seat.run)
         yield seat
         nursery.cancel_scope.cancel()
@@ -57,9 +66,11 @@ async def tell(letter: RenderMail) -> None:
     """Nobody listens."""
 
 
-async def draw(seat: Seat, workers: Workers, play: Callable[[Worker, Draw], Awaitable[None]]) -> object:
+async def draw(
+    seat: Seat, workers: Workers, play: Callable[[Worker, Draw], Awaitable[None]], program: WarmProgram = PROGRAM
+) -> object:
     """What a job ends with whose worker, once it has begun, plays on like that."""
-    return await outcome_of(lambda: seat.draw(ORDER, tell), lambda: _play(workers, play))
+    return await outcome_of(lambda: seat.draw(program, ORDER, tell), lambda: _play(workers, play))
 
 
 async def _play(workers: Workers, play: Callable[[Worker, Draw], Awaitable[None]]) -> None:
@@ -85,8 +96,8 @@ async def test_a_worker_is_started_when_wanted_and_kept_for_the_next_job(
         await trio.sleep(100)
         assert workers.started == []
         assert await seat.settle(1) is None
-        seat.want()
-        seat.want()
+        seat.want(PROGRAM)
+        seat.want(PROGRAM)
         await trio.testing.wait_all_tasks_blocked()
         assert len(workers.started) == 1
         for job in (1, 2):
@@ -115,7 +126,7 @@ async def test_one_that_died_is_replaced_when_needed_and_not_without_end(
 
 async def cancel_a_job(seat: Seat, workers: Workers) -> None:
     with trio.move_on_after(1):
-        await seat.draw(ORDER, tell)
+        await seat.draw(PROGRAM, ORDER, tell)
     await workers.last.begin()
 
 
@@ -175,7 +186,7 @@ async def test_one_that_cannot_be_ended_is_stuck_and_gets_no_company(autojump_cl
 async def test_one_that_leaves_as_a_job_comes_is_replaced_for_it(autojump_clock: trio.testing.MockClock) -> None:
     workers = Workers()
     async with seat_for(workers) as seat:
-        seat.want()
+        seat.want(PROGRAM)
         await trio.testing.wait_all_tasks_blocked()
 
         async def script() -> None:
@@ -186,5 +197,55 @@ async def test_one_that_leaves_as_a_job_comes_is_replaced_for_it(autojump_clock:
             await trio.sleep(1)
             await complete(workers.last, await workers.last.begin())
 
-        assert await outcome_of(lambda: seat.draw(ORDER, tell), script) == Drawn(job=1, seconds=1.0)
+        assert await outcome_of(lambda: seat.draw(PROGRAM, ORDER, tell), script) == Drawn(job=1, seconds=1.0)
         assert len(workers.started) == 2
+
+
+async def test_one_that_has_loaded_another_model_goes_before_the_next_one_comes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        for program in (PROGRAM, OTHER, OTHER, PROGRAM):
+            assert isinstance(await draw(seat, workers, complete, program), Drawn)
+            assert await seat.settle(1) == WorkerLeft(fate="idle")
+            assert [seat.distance(each) for each in (program, PROGRAM if program is OTHER else OTHER)] == [0, 2]
+        assert workers.programs == [PROGRAM, OTHER, PROGRAM]
+        assert [worker.child.ended.is_set() for worker in workers.started] == [True, True, False]
+
+
+async def test_one_on_its_way_with_another_model_is_not_taken_for_the_wanted_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        seat.want(OTHER)
+        await trio.testing.wait_all_tasks_blocked()
+        assert isinstance(await draw(seat, workers, complete), Drawn)
+        assert workers.programs == [OTHER, PROGRAM]
+
+
+async def test_one_with_another_model_that_cannot_be_ended_gets_no_company(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        assert isinstance(await draw(seat, workers, complete), Drawn)
+        workers.status = None
+        assert isinstance(await draw(seat, workers, complete, OTHER), ImageFailed)
+        assert await seat.settle(1) == WorkerLeft(fate="stuck")
+        await trio.sleep(100)
+        assert len(workers.started) == 1
+
+
+async def test_one_that_starts_while_its_stage_is_told_is_not_waited_for_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def tell_slowly(_letter: RenderMail) -> None:
+        await trio.sleep(1)
+
+    workers = Workers()
+    async with seat_for(workers) as seat:
+        with trio.fail_after(60):
+            drawn = await outcome_of(lambda: seat.draw(PROGRAM, ORDER, tell_slowly), lambda: _play(workers, complete))
+    assert drawn == Drawn(job=1, seconds=1.0)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from actors.mflux.warm.program import warm_program
+from actors.mflux.offer import Choice, NamedModel
+from actors.mflux.warm.program import read_command_line, warm_program
 from protocol.commands import ImageOptions
 
 
@@ -36,7 +37,32 @@ def test_what_is_loaded_and_what_jobs_default_to_is_read_from_the_command_line()
         "mflux-generate-lens --lora a",
         "mflux-generate-lens --negative-prompt blurred",
         "mflux-generate-qwen an owl",
+        "mflux-generate-lens --image-strength 0.5",
+        "mflux-generate-qwen --strength 0.5",
     ],
 )
 def test_anything_else_is_left_to_the_command(line: str) -> None:
     assert warm_program(line.split()) is None
+
+
+def test_a_hatchs_choice_takes_the_models_place_and_joins_the_loras() -> None:
+    line = "mflux-generate --model mine --base-model dev --lora a 0.5 --image-strength 0.6"
+    program = warm_program(line.split())
+    assert program is not None
+    assert program.choosing(Choice()) == program
+    assert program.checkpoint.key == "dev"
+    other = program.choosing(Choice(NamedModel(path="schnell"), (("b", 0.8),)))
+    assert (other.model, other.base_model, other.lora) == ("schnell", None, (("a", 0.5), ("b", 0.8)))
+    assert (other.checkpoint.key, other.strength) == ("schnell", 0.6)
+
+
+def test_a_line_with_unknown_flags_tells_its_model_and_goes_on_without_it() -> None:
+    words = "x --new -m mine --width auto --base-model=dev --lora a -1 --guidance 2 --other b"
+    line = read_command_line(words.split())
+    assert (line.model, line.base_model, line.guidance, line.sized) == ("mine", "dev", 2.0, True)
+    assert " ".join(line.rest) == "x --new --width auto --lora a -1 --guidance 2 --other b"
+
+
+def test_a_line_that_cannot_be_read_stays_as_it_is() -> None:
+    line = read_command_line(["x", "--guidance", "much"])
+    assert (line.guidance, line.sized, line.rest) == (None, False, ("x", "--guidance", "much"))
