@@ -1,5 +1,6 @@
 """One WebSocket (RFC 6455): the `websockets` library parses and decides, this class reads and writes the bytes."""
 
+import codecs
 import contextlib
 import math
 import zlib
@@ -15,6 +16,8 @@ from websockets.protocol import CLOSED, OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
 from gateway.net.transport import Address, PeerGone, Transport
+
+_Utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class WebSocketLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +86,7 @@ class WebSocket:
         self._inbox: deque[str | bytes] = deque()
         self._opcode = Opcode.CONT  # of the message whose fragments are coming in
         self._fragments = bytearray()
+        self._utf8 = _Utf8()  # follows a text in fragments
         self._closing = False  # this side wants no more messages
         self._read_scope = trio.CancelScope()
         self._tail = memoryview(b"")  # the rest of the frame that is being written
@@ -203,14 +207,13 @@ class WebSocket:
             case _:
                 return
         self._fragments += part.data
-        if not part.fin:
-            return
-        message, self._fragments = self._fragments, bytearray()
-        if self._opcode is Opcode.BINARY:
-            self._inbox.append(bytes(message))
-            return
         try:
-            self._inbox.append(message.decode())
+            if part.fin:
+                message, self._fragments = self._fragments, bytearray()
+                self._inbox.append(message.decode() if self._opcode is Opcode.TEXT else bytes(message))
+                self._utf8.reset()
+            elif self._opcode is Opcode.TEXT:
+                self._utf8.decode(part.data)  # bad text is refused with its fragment, whenever the rest may come
         except UnicodeDecodeError:
             self._closing = True
             self._protocol.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
