@@ -6,6 +6,7 @@ import math
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 import msgspec
 import trio
@@ -16,6 +17,9 @@ from websockets.protocol import CLOSED, OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
 from gateway.net.transport import Address, PeerGone, Transport
+
+DEFLATED_BYTES: Final = 512
+"""What is shorter goes in one packet either way, and is not worth the 10 µs that compressing it takes."""
 
 _Utf8 = codecs.getincrementaldecoder("utf-8")
 
@@ -50,8 +54,11 @@ class WebSocketClosed(Exception):
 
 
 def frame(opcode: Opcode, payload: bytes, *, deflate: bool = False) -> bytes:
-    """A whole server frame: unmasked, so that one serves many watchers; compressed only for those with `deflate`."""
-    if not deflate:
+    """A whole server frame: unmasked, so that one serves many watchers.
+
+    Compressed only for those with `deflate`, and from DEFLATED_BYTES on.
+    """
+    if not deflate or len(payload) < DEFLATED_BYTES:
         return Frame(opcode, payload).serialize(mask=False)
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
@@ -188,14 +195,19 @@ class WebSocket:
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        if data:
-            self._protocol.receive_data(data)
-        else:
-            self._protocol.receive_eof()
+        self._hear(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and not self._closing:
                 self._collect(event)
         self._answer()
+
+    def _hear(self, data: bytes) -> None:
+        """Have the protocol parse what has come; empty is the end of the stream."""
+        if data:
+            self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
+        self._protocol.parser_exc = None  # its traceback holds what was parsed, in a cycle that is collected late
 
     def _collect(self, part: Frame) -> None:
         """Put messages together; their total size is the protocol's to check."""
@@ -272,7 +284,7 @@ class WebSocket:
         self._tail = memoryview(b"")
         self._owed.clear()
         self._eof_owed = False
-        self._protocol.receive_eof()
+        self._hear(b"")
         self._protocol.data_to_send()
 
 

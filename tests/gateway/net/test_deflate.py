@@ -1,4 +1,6 @@
+import gc
 import struct
+import tracemalloc
 import zlib
 
 import trio
@@ -6,12 +8,13 @@ import trio.lowlevel
 from websockets.frames import Opcode
 from websockets.trio.client import connect
 
-from gateway.net.websocket import WebSocket, WebSocketLimits, frame
+from gateway.net.transport import Address
+from gateway.net.websocket import DEFLATED_BYTES, WebSocket, WebSocketLimits, frame
+from tests.helpers.frames import Op, client_frame
 from tests.helpers.sockets import (
     HANDSHAKE,
     echo,
     handshake,
-    masked,
     over_tcp,
     url,
     welcome,
@@ -42,6 +45,12 @@ async def test_a_client_with_deflate_reads_one_shared_compressed_frame_many_time
         assert await client.recv() == "squeezed" * 1000
 
 
+async def test_what_is_short_is_not_worth_compressing() -> None:
+    short = b"x" * (DEFLATED_BYTES - 1)
+    assert frame(Opcode.TEXT, short, deflate=True) == frame(Opcode.TEXT, short)
+    assert len(frame(Opcode.TEXT, short + b"x", deflate=True)) < 50
+
+
 async def test_a_smaller_window_than_the_shared_frames_means_no_compression() -> None:
     deflates: list[bool] = []
 
@@ -54,14 +63,42 @@ async def test_a_smaller_window_than_the_shared_frames_means_no_compression() ->
     assert deflates == [False, False]
 
 
-async def test_a_compressed_bomb_is_too_big() -> None:
-    compressor = zlib.compressobj(9, wbits=-15)
-    bomb = compressor.compress(bytes(50_000_000)) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    assert len(bomb) < 100_000
-    async with over_tcp(welcome(echo), DEFLATE) as address, await trio.open_tcp_stream(*address) as stream:
+def bomb(size: int) -> bytes:
+    """A binary frame that says it holds so many zeros."""
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    packed = packer.compress(bytes(size)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return client_frame(Op.BINARY, packed[:-4], rsv=0b100)
+
+
+async def explode(address: Address, sent: bytes) -> None:
+    async with await trio.open_tcp_stream(*address) as stream:
         await stream.send_all(HANDSHAKE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
         await stream.receive_some()
-        packed = bytearray(masked(Opcode.BINARY, bomb[:-4]))
-        packed[0] |= 0x40  # RSV1: compressed
-        await stream.send_all(packed)
+        await stream.send_all(sent)
         assert bytes(await stream.receive_some())[2:4] == struct.pack("!H", 1009)
+        await stream.send_eof()
+        assert await stream.receive_some() == b""
+
+
+async def test_a_compressed_bomb_is_too_big() -> None:
+    sent = bomb(50_000_000)
+    assert len(sent) < 100_000
+    async with over_tcp(welcome(echo), DEFLATE) as address:
+        await explode(address, sent)
+
+
+async def test_a_bomb_leaves_nothing_that_waits_for_the_garbage_collector() -> None:
+    sent = bomb(50_000_000)
+    async with over_tcp(welcome(echo), DEFLATE) as address:
+        await explode(address, sent)  # the first one warms up
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for _ in range(10):
+                await explode(address, sent)
+            left, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+    assert left / 10 < 1.5 * DEFLATE.message_bytes  # the packed bytes at most, until the connection itself is collected
