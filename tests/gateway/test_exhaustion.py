@@ -1,6 +1,7 @@
 """A real gateway that runs out of descriptors, terminals or room: coded errors, and all is well once there is more."""
 
 import contextlib
+import errno
 import itertools
 import os
 import resource
@@ -8,8 +9,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 import pytest
@@ -18,6 +20,7 @@ import trio
 from tests.helpers.children import Child
 from tests.helpers.contract import check_messages
 from tests.helpers.crashes import Site
+from tests.helpers.gateways import running_gateway
 from tests.helpers.wire import Message, Wire, open_wire
 
 FAST: Final = {"HATCHERY_SIM_TOKENS_PER_S": "2000", "HATCHERY_IMAGE_SLOTS": "2", "HATCHERY_LLM_SLOTS": "4"}
@@ -29,7 +32,7 @@ ONE_TERMINAL: Final = (
 )
 SMALL_DISK: Final = "mount -t tmpfs -o size=24m tmpfs data"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits another process by prlimit and namespaces")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets one process limit another")
 
 
 def in_a_namespace(preparation: str) -> tuple[str, ...]:
@@ -44,7 +47,7 @@ def _may_unshare() -> bool:
         return False
 
 
-# Where there are none, test_spawn.py has the same error injected, and test_restart.py a limit on files.
+# Where there are none, the last test has the error injected, and test_restart.py a limit on the size of files.
 needs_namespaces = pytest.mark.skipif(not _may_unshare(), reason="no namespaces for this user here")
 
 
@@ -97,6 +100,7 @@ def no_more_files(pid: int) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
+@linux
 async def test_without_descriptors_hatches_fail_by_name_and_clients_wait(tmp_path: Path) -> None:
     site = Site(tmp_path, FAST, *ENGINES)
     welcomed = trio.Event()
@@ -154,3 +158,17 @@ def fill(path: Path) -> None:
             with contextlib.suppress(OSError):
                 while file.write(bytes(size)):
                     pass
+
+
+async def test_a_painter_that_gets_no_terminal_is_not_to_blame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pace: dict[str, Any] = {"sim__tokens_per_s": 2000, "llm__engine": "sim", "image__engine": "demo"}
+    async with running_gateway(tmp_path, **pace) as gateway, open_wire(gateway.url) as wire:
+        for number in (errno.ENOSPC, errno.EAGAIN, errno.EMFILE):
+            with monkeypatch.context() as patched:
+                patched.setattr("actors.spawn.os.openpty", partial(_refuse, number))
+                await fails(wire, await begin(wire, "a bear", SHORT), "use fewer render slots")
+        await is_done(wire, await begin(wire, "a bear", SHORT))
+
+
+def _refuse(number: int) -> tuple[int, int]:
+    raise OSError(number, os.strerror(number))
