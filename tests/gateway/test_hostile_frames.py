@@ -20,6 +20,7 @@ from tests.helpers.wire import open_wire
 
 PING: Final = {"type": "ping", "id": "p"}
 LIMIT: Final = 64 * 1024
+PONG_S: Final = 1.0  # on a machine that runs other tests as well
 
 
 def in_crumbs(value: Any, *between: bytes) -> bytes:
@@ -101,7 +102,7 @@ async def test_a_flood_of_pings_holds_nobody_up(tmp_path: Path) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flood)
-            await pongs_within(gateway, 0.5)
+            await pongs_within(gateway, PONG_S)
             nursery.cancel_scope.cancel()
         assert sent > 1000
 
