@@ -167,6 +167,8 @@ def _unavailable(error: Exception) -> ImageUnavailable:
             advice = "too many files are open; raise the limit (ulimit -n) or use fewer render slots"
         case OSError(errno=errno.ENOSPC):
             advice = "no pseudo-terminal is left; raise the system's limit or use fewer render slots"
+        case OSError(errno=errno.EAGAIN | errno.ENOMEM):
+            advice = "no process, terminal or memory is to be had now; raise the limits or use fewer render slots"
         case _:
             reason, _, _path = str(error).partition(": '")
             advice = f"{reason}; check the command and that its interpreter exists"

@@ -1,10 +1,12 @@
 """One WebSocket (RFC 6455): the `websockets` library parses and decides, this class reads and writes the bytes."""
 
+import codecs
 import contextlib
 import math
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 import msgspec
 import trio
@@ -15,6 +17,11 @@ from websockets.protocol import CLOSED, OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
 from gateway.net.transport import Address, PeerGone, Transport
+
+DEFLATED_BYTES: Final = 512
+"""What is shorter goes in one packet either way, and is not worth the 10 µs that compressing it takes."""
+
+_Utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class WebSocketLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +54,11 @@ class WebSocketClosed(Exception):
 
 
 def frame(opcode: Opcode, payload: bytes, *, deflate: bool = False) -> bytes:
-    """A whole server frame: unmasked, so that one serves many watchers; compressed only for those with `deflate`."""
-    if not deflate:
+    """A whole server frame: unmasked, so that one serves many watchers.
+
+    Compressed only for those with `deflate`, and from DEFLATED_BYTES on.
+    """
+    if not deflate or len(payload) < DEFLATED_BYTES:
         return Frame(opcode, payload).serialize(mask=False)
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
@@ -83,6 +93,7 @@ class WebSocket:
         self._inbox: deque[str | bytes] = deque()
         self._opcode = Opcode.CONT  # of the message whose fragments are coming in
         self._fragments = bytearray()
+        self._utf8 = _Utf8()  # follows a text in fragments
         self._closing = False  # this side wants no more messages
         self._read_scope = trio.CancelScope()
         self._tail = memoryview(b"")  # the rest of the frame that is being written
@@ -184,14 +195,19 @@ class WebSocket:
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        if data:
-            self._protocol.receive_data(data)
-        else:
-            self._protocol.receive_eof()
+        self._hear(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and not self._closing:
                 self._collect(event)
         self._answer()
+
+    def _hear(self, data: bytes) -> None:
+        """Have the protocol parse what has come; empty is the end of the stream."""
+        if data:
+            self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
+        self._protocol.parser_exc = None  # its traceback holds what was parsed, in a cycle that is collected late
 
     def _collect(self, part: Frame) -> None:
         """Put messages together; their total size is the protocol's to check."""
@@ -203,14 +219,13 @@ class WebSocket:
             case _:
                 return
         self._fragments += part.data
-        if not part.fin:
-            return
-        message, self._fragments = self._fragments, bytearray()
-        if self._opcode is Opcode.BINARY:
-            self._inbox.append(bytes(message))
-            return
         try:
-            self._inbox.append(message.decode())
+            if part.fin:
+                message, self._fragments = self._fragments, bytearray()
+                self._inbox.append(message.decode() if self._opcode is Opcode.TEXT else bytes(message))
+                self._utf8.reset()
+            elif self._opcode is Opcode.TEXT:
+                self._utf8.decode(part.data)  # bad text is refused with its fragment, whenever the rest may come
         except UnicodeDecodeError:
             self._closing = True
             self._protocol.fail(CloseCode.INVALID_DATA, "text is not UTF-8")
@@ -269,7 +284,7 @@ class WebSocket:
         self._tail = memoryview(b"")
         self._owed.clear()
         self._eof_owed = False
-        self._protocol.receive_eof()
+        self._hear(b"")
         self._protocol.data_to_send()
 
 

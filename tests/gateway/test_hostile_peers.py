@@ -17,24 +17,11 @@ from websockets.uri import parse_uri
 
 from gateway.serve import Gateway
 from tests.helpers.contract import check_messages
-from tests.helpers.gateways import running_gateway
+from tests.helpers.gateways import FAST, running_gateway, surviving_gateway
 from tests.helpers.wire import open_wire
 
-FAST: dict[str, Any] = {"sim__tokens_per_s": 2000, "sim__step_s": 0.01, "llm__slots": 100, "image__slots": 100}
 SLOW_DRAWING: dict[str, Any] = FAST | {"sim__step_s": 30}
 HELLO = {"type": "hello", "id": 1}
-
-
-@asynccontextmanager
-async def surviving_gateway(tmp_path: Path, **options: Any) -> AsyncIterator[Gateway]:
-    """A gateway that is attacked in the block, hatches for somebody else meanwhile, and hatches as ever afterwards."""
-    async with running_gateway(tmp_path, **FAST | options) as gateway, open_wire(gateway.url) as neighbour:
-        beside = await neighbour.start("beside the attack")
-        yield gateway
-        for session in (beside, await neighbour.start("after the attack")):
-            assert (await neighbour.end(session))["outcome"] == "done"
-            check_messages(neighbour.typed(), session)
-        assert neighbour.close_code is None
 
 
 @asynccontextmanager

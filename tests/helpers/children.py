@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import trio
 
@@ -32,12 +32,12 @@ class Child:
         """What stands on stderr by now."""
         return self._said["err"].decode()
 
-    async def until(self, text: str, *, within_s: float = 30.0) -> str:
-        """Wait until stdout holds `text`; returns the line that it stands in."""
+    async def until(self, text: str, *, within_s: float = 30.0, stream: Literal["out", "err"] = "out") -> str:
+        """Wait until stdout, or stderr, holds `text`; returns the line that it stands in."""
         with trio.move_on_after(within_s):
-            while text not in self.out and self._open:
+            while text not in self._said[stream].decode() and self._open:
                 await self._more.wait()
-        found = [line for line in self.out.splitlines() if text in line]
+        found = [line for line in self._said[stream].decode().splitlines() if text in line]
         assert found, f"{text!r} was never said: {self.out!r}, {self.err!r}"
         return found[0]
 
@@ -62,11 +62,16 @@ class Child:
 
 
 @asynccontextmanager
-async def hatchery(*arguments: str | Path, cwd: Path, environ: Mapping[str, str] | None = None) -> AsyncIterator[Child]:
-    """The command, started in `cwd` with no settings but `environ`'s; killed when the block ends."""
+async def hatchery(
+    *arguments: str | Path, cwd: Path, environ: Mapping[str, str] | None = None, within: Sequence[str] = ()
+) -> AsyncIterator[Child]:
+    """The command, started in `cwd` with no settings but `environ`'s; killed when the block ends.
+
+    `within` is a command that executes another one, in surroundings of its own.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HATCHERY_")}
     process = await trio.lowlevel.open_process(
-        [HATCHERY, *arguments],
+        [*within, HATCHERY, *arguments],
         cwd=cwd,
         env={**inherited, **(environ or {})},
         stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """A gateway that dies and comes back on the same data directory, and a client that goes on where it was."""
 
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,12 +32,15 @@ RETRY_S: Final = 0.05
 class Site:
     """One data directory, and where the gateway that works on it now can be reached."""
 
-    def __init__(self, directory: Path, environ: Mapping[str, str], *arguments: str) -> None:
+    def __init__(
+        self, directory: Path, environ: Mapping[str, str], *arguments: str, within: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
         self.data = directory / "data"
         self.url = ""
         self._environ = environ
         self._arguments = arguments
+        self._within = within
 
     async def run(
         self,
@@ -48,7 +51,7 @@ class Site:
         """A gateway until it ends; started when it listens."""
         command: tuple[str | Path, ...] = ("serve", "--port", "0", "--data", self.data, *self._arguments)
         environ = {**self._environ, **(environ or {})}
-        async with hatchery(*command, cwd=self.directory, environ=environ) as child:
+        async with hatchery(*command, cwd=self.directory, environ=environ, within=self._within) as child:
             self.url = (await child.until("listens at")).split()[3]
             task_status.started(child)
             await child.ended(within_s=300)

@@ -17,6 +17,7 @@ from protocol.commands import Command, HatchRequest, Hello, Start
 from protocol.events import Accepted, End, ServerMessage, Snapshot, Welcome
 from protocol.persona import Persona
 from tests.helpers.contract import check_messages
+from tests.helpers.wire import open_wire
 
 M = TypeVar("M")
 
@@ -32,12 +33,26 @@ PERSONA = Persona(
     avatar_prompt="an owl folded from paper",
 )
 
+FAST: dict[str, Any] = {"sim__tokens_per_s": 2000, "sim__step_s": 0.01, "llm__slots": 100, "image__slots": 100}
+
 
 @asynccontextmanager
 async def running_gateway(data: Path, environ: dict[str, str] | None = None, **settings: Any) -> AsyncIterator[Gateway]:
     """A gateway that keeps its files in `data`; settings are written `section__name=value`."""
     async with open_gateway(_config(data, settings), environ={**os.environ, **(environ or {})}) as gateway:
         yield gateway
+
+
+@asynccontextmanager
+async def surviving_gateway(tmp_path: Path, **options: Any) -> AsyncIterator[Gateway]:
+    """A gateway that is attacked in the block, hatches for somebody else meanwhile, and hatches as ever afterwards."""
+    async with running_gateway(tmp_path, **FAST | options) as gateway, open_wire(gateway.url) as neighbour:
+        beside = await neighbour.start("beside the attack")
+        yield gateway
+        for session in (beside, await neighbour.start("after the attack")):
+            assert (await neighbour.end(session))["outcome"] == "done"
+            check_messages(neighbour.typed(), session)
+        assert neighbour.close_code is None
 
 
 @asynccontextmanager

@@ -263,14 +263,17 @@ async def test_a_batch_is_compressed_for_those_who_can_read_it_a_lone_event_neve
     link, socket = bench.link(socket=FakeSocket(deflate=True))
     bench.say(link, pong(1))
     await trio.sleep(1)
-    for seq in (1, 2):
+    bench.offer(link, text("a long sentence " * 40))
+    await trio.sleep(1)
+    for seq in range(1, 12):
         link.outbox.offer(state(seq))
     bench.flusher.mark(link)
     await trio.sleep(1)
-    lone, batch = socket.frames
+    lone, long, batch = socket.frames
     assert msgspec.json.decode(parse(lone).data) == [{"type": "pong", "id": 1}]
+    assert not long[0] & 0x40
     assert batch[0] & 0x40, "RSV1 marks what is compressed"
-    assert [message["seq"] for message in msgspec.json.decode(parse(batch, deflate=True).data)] == [1, 2]
+    assert [message["seq"] for message in msgspec.json.decode(parse(batch, deflate=True).data)] == list(range(1, 12))
 
 
 async def test_behind_a_backlog_nothing_is_written_until_it_is_gone(bench: Bench, autojump_clock: MockClock) -> None:

@@ -1,0 +1,174 @@
+"""A real gateway that runs out of descriptors, terminals or room: coded errors, and all is well once there is more."""
+
+import contextlib
+import errno
+import itertools
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+import pytest
+import trio
+
+from tests.helpers.children import Child
+from tests.helpers.contract import check_messages
+from tests.helpers.crashes import Site
+from tests.helpers.gateways import running_gateway
+from tests.helpers.wire import Message, Wire, open_wire
+
+FAST: Final = {"HATCHERY_SIM_TOKENS_PER_S": "2000", "HATCHERY_IMAGE_SLOTS": "2", "HATCHERY_LLM_SLOTS": "4"}
+ENGINES: Final = ("--llm", "sim", "--image", "demo")  # the demo painter is a child on a terminal of its own
+LONG: Final = {"steps": 6}
+SHORT: Final = {"steps": 2}
+ONE_TERMINAL: Final = (
+    "mount -t devpts -o newinstance,ptmxmode=0666,max=1 devpts /dev/pts && mount --bind /dev/pts/ptmx /dev/ptmx"
+)
+SMALL_DISK: Final = "mount -t tmpfs -o size=24m tmpfs data"
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets one process limit another")
+
+
+def in_a_namespace(preparation: str) -> tuple[str, ...]:
+    """A command that runs another one where these mounts hold, which nobody else sees."""
+    return ("unshare", "--map-root-user", "--mount", "sh", "-c", f'{preparation} && exec "$@"', "sh")
+
+
+def _may_unshare() -> bool:
+    try:
+        return subprocess.run([*in_a_namespace(ONE_TERMINAL), "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+# Where there are none, the last test has the error injected, and test_restart.py a limit on the size of files.
+needs_namespaces = pytest.mark.skipif(not _may_unshare(), reason="no namespaces for this user here")
+
+
+@asynccontextmanager
+async def living(site: Site) -> AsyncIterator[Child]:
+    with trio.fail_after(90):
+        async with trio.open_nursery() as nursery:
+            child: Child = await nursery.start(site.run)
+            yield child
+            assert child.process.returncode is None
+            nursery.cancel_scope.cancel()
+
+
+async def begin(wire: Wire, prompt: str, image: Message) -> str:
+    accepted = await wire.ask("start", hatch={"prompt": prompt, "image": image})
+    assert accepted["type"] == "accepted", accepted
+    session: str = accepted["session"]
+    return session
+
+
+async def begin_drawing(wire: Wire) -> str:
+    """A hatch whose painter is at work, and will be for a while."""
+    session = await begin(wire, "a fox", LONG)
+    await wire.until(lambda m: m["type"] == "progress" and m["session"] == session and m.get("step", 0) >= 1)
+    return session
+
+
+async def is_done(wire: Wire, session: str) -> None:
+    assert (await wire.end(session))["outcome"] == "done"
+    check_messages(wire.typed(), session)
+
+
+async def fails(wire: Wire, session: str, advice: str) -> None:
+    end = await wire.end(session)
+    assert (end["outcome"], end["error"]["code"]) == ("failed", "image_unavailable"), end
+    assert advice in end["error"]["message"]
+    check_messages(wire.typed(), session)
+
+
+@contextlib.contextmanager
+def no_more_files(pid: int) -> Iterator[None]:
+    """Another process can open nothing more."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+    lowest_free = next(number for number in itertools.count() if number not in taken)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@linux
+async def test_without_descriptors_hatches_fail_by_name_and_clients_wait(tmp_path: Path) -> None:
+    site = Site(tmp_path, FAST, *ENGINES)
+    welcomed = trio.Event()
+
+    async def come_late() -> None:
+        async with open_wire(site.url):
+            welcomed.set()
+
+    async with living(site) as child, open_wire(site.url) as wire, trio.open_nursery() as nursery:
+        running = await begin_drawing(wire)
+        with no_more_files(child.process.pid):
+            await fails(wire, await begin(wire, "a bear", SHORT), "the picture's files cannot be written")
+            nursery.start_soon(come_late)
+            await child.until("accept_paused", stream="err")
+            assert (await wire.ask("ping"))["type"] == "pong"
+            assert not welcomed.is_set()
+        await welcomed.wait()
+        await is_done(wire, await begin(wire, "a bear", SHORT))
+        await is_done(wire, running)
+        assert child.err.count("accept_paused") == 1, "said once, not ten times a second"
+
+
+@needs_namespaces
+async def test_without_a_terminal_a_hatch_fails_by_name_and_the_next_one_is_drawn(tmp_path: Path) -> None:
+    site = Site(tmp_path, FAST, *ENGINES, within=in_a_namespace(ONE_TERMINAL))
+    async with living(site), open_wire(site.url) as wire:
+        running = await begin_drawing(wire)
+        await fails(wire, await begin(wire, "a bear", SHORT), "no pseudo-terminal is left")
+        await is_done(wire, running)
+        await is_done(wire, await begin(wire, "a bear", SHORT))
+
+
+@needs_namespaces
+async def test_on_a_full_disk_nothing_is_lost_and_with_room_again_all_goes_on(tmp_path: Path) -> None:
+    site = Site(tmp_path, FAST, *ENGINES, within=in_a_namespace(SMALL_DISK))
+    site.data.mkdir()
+    async with living(site) as child, open_wire(site.url) as wire, httpx2.AsyncClient(trust_env=False) as http:
+        running = await begin_drawing(wire)
+        filler = Path(f"/proc/{child.process.pid}/root{site.data}/filler")
+        fill(filler)
+        refused = await wire.ask("start", hatch={"prompt": "a bear"})
+        assert (refused["type"], refused["code"], refused["retryable"]) == ("error", "overloaded", True)
+        assert (await http.get(f"{site.url}/readyz")).status_code == 503
+        assert (await wire.ask("ping"))["type"] == "pong"
+        os.unlink(filler)
+        await is_done(wire, running)
+        await is_done(wire, await begin(wire, "a bear", SHORT))
+        assert (await http.get(f"{site.url}/readyz")).status_code == 200
+
+
+def fill(path: Path) -> None:
+    """Write until nothing fits any more."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+
+
+async def test_a_painter_that_gets_no_terminal_is_not_to_blame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pace: dict[str, Any] = {"sim__tokens_per_s": 2000, "llm__engine": "sim", "image__engine": "demo"}
+    async with running_gateway(tmp_path, **pace) as gateway, open_wire(gateway.url) as wire:
+        for number in (errno.ENOSPC, errno.EAGAIN, errno.EMFILE):
+            with monkeypatch.context() as patched:
+                patched.setattr("actors.spawn.os.openpty", partial(_refuse, number))
+                await fails(wire, await begin(wire, "a bear", SHORT), "use fewer render slots")
+        await is_done(wire, await begin(wire, "a bear", SHORT))
+
+
+def _refuse(number: int) -> tuple[int, int]:
+    raise OSError(number, os.strerror(number))
