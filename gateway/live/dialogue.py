@@ -16,7 +16,8 @@ from gateway.live.heartbeat import Heartbeat
 from gateway.live.hub import Hub, Watcher
 from gateway.live.sessions import Beginning, Sessions
 from gateway.live.ticker import Ticker
-from gateway.net.websocket import WebSocket, WebSocketClosed, frame
+from gateway.net.frame import frame
+from gateway.net.websocket import WebSocket, WebSocketClosed
 from protocol.codec import Codec, Rejected, decode_frame
 from protocol.commands import AnyCommand, Cancel, Hello, List, Ping, ResumeCursor, Start, Unwatch, Watch, WatchOptions
 from protocol.envelope import frame_payload

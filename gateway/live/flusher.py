@@ -11,7 +11,7 @@ import trio
 from websockets.frames import CloseCode, Opcode
 
 from gateway.live.ticker import Ticker, Timer
-from gateway.net.websocket import frame
+from gateway.net.frame import frame
 from protocol.codec import Codec
 from protocol.envelope import Envelope, frame_payload
 from protocol.outbox import Outbox, TooSlow

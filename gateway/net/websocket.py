@@ -6,7 +6,6 @@ import math
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Final
 
 import msgspec
 import trio
@@ -16,10 +15,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import CLOSED, OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
+from gateway.net.frame import frame
 from gateway.net.transport import Address, PeerGone, Transport
-
-DEFLATED_BYTES: Final = 512
-"""What is shorter goes in one packet either way, and is not worth the 10 µs that compressing it takes."""
 
 _Utf8 = codecs.getincrementaldecoder("utf-8")
 
@@ -51,20 +48,6 @@ class WebSocketClosed(Exception):
         super().__init__(f"{code} {reason}".rstrip())
         self.code = code
         self.reason = reason
-
-
-def frame(opcode: Opcode, payload: bytes, *, deflate: bool = False) -> bytes:
-    """A whole server frame: unmasked, so that one serves many watchers.
-
-    Compressed only for those with `deflate`, and from DEFLATED_BYTES on.
-    """
-    if not deflate or len(payload) < DEFLATED_BYTES:
-        return Frame(opcode, payload).serialize(mask=False)
-    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    packed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    head = bytearray(Frame(opcode, packed[:-4]).serialize(mask=False))  # RFC 7692, 7.2.1: the tail 00 00 ff ff goes
-    head[0] |= 0x40  # RSV1: compressed
-    return bytes(head)
 
 
 class WebSocket:

@@ -14,11 +14,12 @@ from websockets.http11 import Response
 from websockets.protocol import Event
 from websockets.uri import parse_uri
 
+from gateway.net.frame import frame
 from gateway.net.http import serve_http
 from gateway.net.memory import MemoryTransport, memory_pair
 from gateway.net.transport import Address
 from gateway.net.upgrade import Admission, Admit
-from gateway.net.websocket import WebSocket, WebSocketLimits, frame
+from gateway.net.websocket import WebSocket, WebSocketLimits
 from tests.helpers.listening import listen
 
 LIMITS = WebSocketLimits(message_bytes=100_000, close_timeout_s=5)

@@ -8,8 +8,9 @@ import trio.lowlevel
 from websockets.frames import Opcode
 from websockets.trio.client import connect
 
+from gateway.net.frame import DEFLATED_BYTES, frame
 from gateway.net.transport import Address
-from gateway.net.websocket import DEFLATED_BYTES, WebSocket, WebSocketLimits, frame
+from gateway.net.websocket import WebSocket, WebSocketLimits
 from tests.helpers.frames import Op, client_frame
 from tests.helpers.sockets import (
     HANDSHAKE,

@@ -9,11 +9,12 @@ from trio.testing import wait_all_tasks_blocked
 from websockets.frames import Opcode
 from websockets.trio.client import connect
 
+from gateway.net.frame import frame
 from gateway.net.http import serve_http
 from gateway.net.memory import memory_pair
 from gateway.net.problem import Problem
 from gateway.net.upgrade import Admission
-from gateway.net.websocket import UpgradeRequest, frame
+from gateway.net.websocket import UpgradeRequest
 from tests.helpers.sockets import HANDSHAKE, connected, echo, handshake, hello, masked, over_tcp, url, welcome
 
 

@@ -6,7 +6,8 @@ import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 from websockets.frames import Opcode
 
-from gateway.net.websocket import WebSocket, WebSocketClosed, frame
+from gateway.net.frame import frame
+from gateway.net.websocket import WebSocket, WebSocketClosed
 from tests.helpers.sockets import (
     closing,
     connected,

@@ -12,9 +12,10 @@ from websockets.frames import Opcode
 from websockets.http11 import Response
 from websockets.trio.client import connect
 
+from gateway.net.frame import frame
 from gateway.net.problem import Problem
 from gateway.net.transport import Address
-from gateway.net.websocket import WebSocket, WebSocketLimits, frame
+from gateway.net.websocket import WebSocket, WebSocketLimits
 from tests.helpers.sockets import (
     HANDSHAKE,
     closing,

@@ -7,10 +7,11 @@ import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Opcode
 
+from gateway.net.frame import frame
 from gateway.net.http import serve_http
 from gateway.net.memory import memory_pair
 from gateway.net.transport import PeerGone
-from gateway.net.websocket import WebSocket, WebSocketClosed, frame
+from gateway.net.websocket import WebSocket, WebSocketClosed
 from tests.helpers.sockets import (
     GO,
     HANDSHAKE,

@@ -19,7 +19,7 @@ from gateway.access.entrance import open_entrance
 from gateway.app import create_app
 from gateway.config import Config
 from gateway.live.sessions import Beginning
-from gateway.net.websocket import frame
+from gateway.net.frame import frame
 from gateway.rest.eventstream import EventEncoder, EventStreams, event_id, parse_event_id
 from gateway.services import Services
 from protocol.codec import Codec
