@@ -36,7 +36,7 @@ def hatch(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed, the same agent.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every message of the gateway, one a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every message of the hatch, one a line.")] = False,
     llm: Llm = None,
     image: Image = None,
     data: Data = None,

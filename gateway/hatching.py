@@ -16,13 +16,14 @@ import trio
 from rich.console import Console
 
 from actors.cards import card_png
-from gateway.client import Client, open_client
+from gateway.client import Client, Hatch, HatchEvent, open_client
 from gateway.config import Config
 from gateway.display import Display, JsonLines, LiveDisplay, PlainLines, harmless
 from gateway.serve import Gateway, open_gateway
 from protocol.card import Making, to_card
-from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Start
-from protocol.events import Accepted, Artifact, End, Engines, Error, PersonaReady, ServerMessage, Snapshot, State
+from protocol.commands import HatchRequest, ImageOptions
+from protocol.errors import HatcheryError
+from protocol.events import Artifact, End, Engines, PersonaReady, Snapshot, State
 from protocol.maker import Maker
 from protocol.persona import Persona
 
@@ -58,12 +59,13 @@ async def hatch_one(config: Config, order: Order) -> int:
     """Hatch and save; returns the exit code. Raises ConfigError, or OSError when files cannot be written."""
     seed = SystemRandom().getrandbits(32) if order.seed is None else order.seed
     display = _choose_display(order)
-    async with _own_gateway(config) as gateway, open_client(gateway.url) as client:
-        run = _Run(client, display)
-        with display:
-            await run.hatch(HatchRequest(prompt=order.prompt, image=ImageOptions(seed=seed)))
-        if run.error is not None:
-            _complain(run.error.message)
+    async with _own_gateway(config) as gateway, open_client(gateway.url, name="hatchery hatch") as client:
+        run = _Run(display)
+        try:
+            with display:
+                await run.hatch(client, HatchRequest(prompt=order.prompt, image=ImageOptions(seed=seed)))
+        except HatcheryError as error:
+            _complain(error.message)
             return REFUSED
         if run.end is None:
             _complain("left at the second interrupt; what still ran is stopped with the gateway")
@@ -83,7 +85,7 @@ async def hatch_one(config: Config, order: Order) -> int:
                 avatar_sha256=run.artifact.sha256,
             )
             folder = order.out or _free_folder(run.persona.name)
-            files = _save(agent, await client.fetch(run.artifact.url), folder)
+            files = _save(agent, await client.fetch(run.artifact), folder)
             display.say(f"{run.persona.name} has hatched: {folder}/ holds {', '.join(files)}")
         return EXIT[run.end.outcome]
 
@@ -108,37 +110,31 @@ def _complain(message: str) -> None:
 class _Run:
     """One hatch, seen from the client's side."""
 
-    def __init__(self, client: Client, display: Display) -> None:
-        self._client = client
+    def __init__(self, display: Display) -> None:
         self._display = display
-        self._session = trio.Event()
-        self._session_id = ""
         self._over = trio.CancelScope()
-        self.end: End | None = None  # stays None if it was left early, or refused
-        self.error: Error | None = None
+        self.end: End | None = None  # stays None if it was left early
         self.persona: Persona | None = None
         self.writer: Maker | None = None
         self.artifact: Artifact | None = None
         self.last_state = "queued"
 
-    async def hatch(self, request: HatchRequest) -> None:
-        """Start, show everything, and return at the end; Ctrl-C asks for a cancel and waits for its receipt."""
-        await self._client.send(Hello(id=1, client="hatchery hatch"), Start(id=2, hatch=request))
-        with self._over:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._cancel_on_interrupt)
-                async for message in self._client.messages():
-                    self._display.show(message)
-                    self._take(message)
+    async def hatch(self, client: Client, request: HatchRequest) -> None:
+        """Start, show everything, and return at the end; Ctrl-C asks for a cancel and waits for its receipt.
 
-    def _take(self, message: ServerMessage) -> None:
+        Raises HatcheryError when it is refused.
+        """
+        async with client.hatch(request) as hatch:
+            with self._over:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._cancel_on_interrupt, hatch)
+                    async for message in hatch:
+                        self._display.show(message)
+                        self._take(message)
+                    nursery.cancel_scope.cancel()
+
+    def _take(self, message: HatchEvent) -> None:
         match message:
-            case Accepted(session=session):
-                self._session_id = session
-                self._session.set()
-            case Error():
-                self.error = message
-                self._over.cancel()
             case PersonaReady(persona=persona, writer=writer):
                 self.persona, self.writer = persona, writer
             case Artifact():
@@ -148,7 +144,7 @@ class _Run:
             case Snapshot():
                 self._catch_up(message)
             case End():
-                self._finish(message)
+                self.end = message
             case _:
                 pass
 
@@ -158,19 +154,14 @@ class _Run:
             self.persona = msgspec.convert(snapshot.persona, Persona)
             self.writer = snapshot.writer or None
         if isinstance(snapshot.end, End):
-            self._finish(snapshot.end)
+            self.end = snapshot.end
         elif snapshot.state != "cancelling":
             self.last_state = snapshot.state
 
-    def _finish(self, end: End) -> None:
-        self.end = end
-        self._over.cancel()
-
-    async def _cancel_on_interrupt(self) -> None:
+    async def _cancel_on_interrupt(self, hatch: Hatch) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
-                await self._session.wait()
-                await self._client.send(Cancel(id=3, session=self._session_id, reason="interrupted"))
+                await hatch.cancel("interrupted")
                 break
             async for _ in signals:
                 self._over.cancel()  # asked twice: leave, and let the gateway's own stop do the rest

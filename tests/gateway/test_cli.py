@@ -38,7 +38,7 @@ async def test_json_is_one_message_a_line_and_the_last_is_the_end(tmp_path: Path
     messages = [_MESSAGE.decode(line) for line in out.splitlines()]
     assert isinstance(messages[-1], End)
     assert messages[-1].outcome == "done"
-    assert {type(message).__name__ for message in messages} >= {"Welcome", "Accepted", "Snapshot", "Artifact", "End"}
+    assert {type(message).__name__ for message in messages} >= {"Snapshot", "State", "PersonaReady", "Artifact", "End"}
 
 
 async def test_the_files_are_an_agent_and_its_picture(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import trio_websocket
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
-from gateway.client import open_client
+from gateway.clients.connection import open_connection
+from gateway.clients.policy import Disconnected
 from gateway.live.sessions import Beginning
 from gateway.live.ticker import Ticker
 from gateway.metrics import CODES, OWN_CODES, Metrics
@@ -99,8 +100,8 @@ async def test_every_way_to_close_is_counted(tmp_path: Path) -> None:
             for code in (4999, 3999):
                 async with trio_websocket.open_websocket_url(address) as websocket:
                     await websocket.aclose(code=code)
-            async with open_client(gateway.url) as silent:
-                with pytest.raises(trio_websocket.ConnectionClosed):
+            async with open_connection(gateway.url) as silent:
+                with pytest.raises(Disconnected):
                     async for _ in silent.messages():
                         pass
         metrics = gateway.services.metrics
@@ -111,12 +112,12 @@ async def test_every_way_to_close_is_counted(tmp_path: Path) -> None:
 
 async def test_a_client_that_the_gateway_leaves_is_counted_too(tmp_path: Path) -> None:
     async def watch(url: str, task_status: trio.TaskStatus[None]) -> None:
-        async with open_client(url) as client:
+        async with open_connection(url) as client:
             await client.send(Hello(id=1))
             messages = client.messages()
             await anext(messages)
             task_status.started()
-            with pytest.raises(trio_websocket.ConnectionClosed):
+            with pytest.raises(Disconnected):
                 async for _ in messages:
                     pass
 
@@ -176,9 +177,9 @@ async def test_failures_are_counted_by_code(autojump_clock: MockClock, tmp_path:
 
 
 async def test_what_a_slow_client_loses_is_counted(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, wire__outbox_bytes=300) as gateway, open_client(gateway.url) as client:
+    async with running_gateway(tmp_path, wire__outbox_bytes=300) as gateway, open_connection(gateway.url) as client:
         await client.send(Hello(id=1, client="x" * 100), *(Ping(id="p" * 100) for _ in range(9)))
-        with pytest.raises(trio_websocket.ConnectionClosed):
+        with pytest.raises(Disconnected):
             async for _ in client.messages():
                 pass
         found = now_in(gateway.services.metrics)

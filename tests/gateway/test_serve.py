@@ -24,7 +24,8 @@ from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
 from gateway.access.auth import new_token
-from gateway.client import open_client
+from gateway.clients.connection import open_connection
+from gateway.clients.policy import Disconnected
 from gateway.config import ConfigError
 from protocol.commands import HatchRequest, Hello, List, Start
 from protocol.events import End, Error, GoingAway, ServerMessage, Snapshot, State
@@ -168,18 +169,17 @@ async def test_the_first_known_subprotocol_is_spoken(tmp_path: Path, offered: li
 async def _hatch_until_closed(url: str, on_writing: Callable[[], None]) -> list[ServerMessage]:
     """Start a hatch, say when it is being written, and return all that is said until the gateway closes with 1001."""
     heard: list[ServerMessage] = []
-    reason = None
-    async with open_client(url) as client:
+    code = None
+    async with open_connection(url) as client:
         await client.send(Hello(id=1), Start(id=2, hatch=HatchRequest(prompt="an owl")))
         try:
             async for message in client.messages():
                 heard.append(message)
                 if isinstance(message, State | Snapshot) and message.state == "writing":
                     on_writing()
-        except trio_websocket.ConnectionClosed as closed:
-            reason = closed.reason
-    assert reason is not None
-    assert reason.code == 1001
+        except Disconnected as closed:
+            code = closed.code
+    assert code == 1001
     return heard
 
 
@@ -312,10 +312,10 @@ async def _listening(url: str) -> AsyncIterator[Listener]:
     """A client that has said `hello` and listens until the gateway closes."""
 
     async def listen() -> None:
-        with contextlib.suppress(trio_websocket.ConnectionClosed):
+        with contextlib.suppress(Disconnected):
             await listener.listen()
 
-    async with open_client(url) as client, trio.open_nursery() as nursery:
+    async with open_connection(url) as client, trio.open_nursery() as nursery:
         listener = Listener(client)
         nursery.start_soon(listen)
         await listener.send(Hello(id=0))

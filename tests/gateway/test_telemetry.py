@@ -11,7 +11,7 @@ import trio
 from starlette.types import Message, Receive, Scope, Send
 from trio.testing import MockClock
 
-from gateway.client import open_client
+from gateway.clients.connection import open_connection
 from gateway.live.sessions import Beginning
 from gateway.telemetry import configure_logging, with_request_ids
 from protocol.commands import Cancel, HatchRequest, Hello, ImageOptions, Start
@@ -153,7 +153,7 @@ async def test_no_prompt_reaches_the_log(tmp_path: Path) -> None:
             async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
                 assert (await http.post("/v1/hatches", json={"prompt": CANARY, CANARY: 1})).status_code == 202
                 assert (await http.post("/v1/hatches", json={"prompt": [CANARY]})).status_code == 400
-            async with open_client(url) as client, trio.open_nursery() as nursery:
+            async with open_connection(url) as client, trio.open_nursery() as nursery:
                 listener = Listener(client)
                 nursery.start_soon(listener.listen)
                 await listener.send(Hello(id=1, token=CANARY), Start(id=2, hatch=too_large))

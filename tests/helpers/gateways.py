@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 import trio
 
-from gateway.client import Client, open_client
+from gateway.clients.connection import Connection, open_connection
+from gateway.clients.files import fetch
 from gateway.config import Config, load_config
 from gateway.serve import Gateway, open_gateway
 from gateway.services import Services, open_services
 from protocol.commands import Command, HatchRequest, Hello, Start
-from protocol.events import Accepted, End, ServerMessage, Snapshot, Welcome
+from protocol.events import Accepted, Artifact, End, ServerMessage, Snapshot, Welcome
 from protocol.persona import Persona
 from tests.helpers.contract import check_messages
 from tests.helpers.wire import open_wire
@@ -72,7 +73,7 @@ def _config(data: Path, settings: dict[str, Any]) -> Config:
 class Listener:
     """Reads all that its client is told; `heard` holds (trio's time, message)."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Connection) -> None:
         self.client = client
         self.heard: list[tuple[float, ServerMessage]] = []
         self._more = trio.Event()
@@ -117,11 +118,15 @@ class Listener:
         """Send commands in one frame."""
         await self.client.send(*commands)
 
+    async def fetch(self, artifact: Artifact) -> bytes:
+        """The file itself."""
+        return await fetch(self.client.address, artifact)
+
 
 @asynccontextmanager
 async def listening_client(gateway: Gateway, *, hello: Hello | None = None) -> AsyncIterator[Listener]:
     """A client that has said `hello` and listens."""
-    async with open_client(gateway.url) as client, trio.open_nursery() as nursery:
+    async with open_connection(gateway.url) as client, trio.open_nursery() as nursery:
         listener = Listener(client)
         nursery.start_soon(listener.listen)
         await listener.send(hello or Hello(id=0))

@@ -14,6 +14,7 @@ PACKAGES: Final = (
     *("protocol", "actors", "actors/llm", "actors/mflux", "actors/mflux/warm", "actors/store"),
     *(
         "gateway",
+        "gateway/clients",
         "gateway/net",
         "gateway/live",
         "gateway/access",

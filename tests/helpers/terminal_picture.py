@@ -32,7 +32,7 @@ async def take(directory: Path) -> None:
         ):
             session = (await listener.start(HatchRequest(prompt=PROMPT, image=ImageOptions(seed=SEED)))).session
             await listener.end(session)
-            picture = await listener.client.fetch(listener.all(Artifact)[0].url)
+            picture = await listener.fetch(listener.all(Artifact)[0])
             messages = [message for _, message in listener.heard]
     (directory / "hatch.svg").write_text(_terminal(messages), encoding="utf-8")
     avatar = Image.open(io.BytesIO(picture)).convert("RGB").resize((AVATAR_SIDE, AVATAR_SIDE), Image.Resampling.LANCZOS)

@@ -82,7 +82,7 @@ async def test_every_step_is_told_while_the_command_runs(tmp_path: Path, checkpo
         running = list(processes_below(tmp_path / "jobs"))
         end = await listener.end(session)
         artifact = await listener.until(Artifact)
-        picture = await listener.client.fetch(artifact.url)
+        picture = await listener.fetch(artifact)
     assert len(running) == 1, "the child lives while its second step is told"
     assert end.outcome == "done"
     assert end.receipt.worker == "exited"
