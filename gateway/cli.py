@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -99,6 +99,34 @@ def engines(as_json: Annotated[bool, typer.Option("--json", help="Print one obje
     from gateway.doctor.doctor import run_engines
 
     _run(partial(run_engines, as_json=as_json), verbose=False)
+
+
+@app.command()
+def load(
+    url: Annotated[
+        str | None, typer.Argument(help="The gateway to test, such as http://127.0.0.1:8642 [default: one of our own]")
+    ] = None,
+    profile: Annotated[
+        str, typer.Option("--profile", help="smoke, steady, storm, bar, or a TOML file of your own.")
+    ] = "smoke",
+    engines: Annotated[
+        Literal["sim", "demo"], typer.Option("--engines", help="Of our own gateway: simulated, or real processes.")
+    ] = "sim",
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="A file that holds the token for the gateway.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report as a page with plots.")] = None,
+) -> None:
+    """Test a gateway with a swarm of clients. Exit codes: 0 fine, 1 an invariant broke, 2 usage."""
+    from gateway.load.run import Order, run_load
+
+    try:
+        secret = token_file.read_text(encoding="utf-8").strip() if token_file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        _complain(f"--token-file: {error}", USAGE)
+    order = Order(profile=profile, url=url, engines=engines, token=secret, json=json, html=html)
+    _run(run_load, order, verbose=False)
 
 
 @app.command()

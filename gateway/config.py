@@ -240,6 +240,8 @@ class SimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The seed of the script."""
     tokens_per_s: Positive = 40.0
     """Tokens a second."""
+    tokens: Annotated[int, Meta(ge=80, le=400)] = 150
+    """Tokens of a persona, about."""
     steps: Count = 8
     """Steps of a picture."""
     step_s: Annotated[float, Meta(ge=0, le=1e9)] = 0.25
@@ -248,6 +250,8 @@ class SimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How far durations vary, as a share."""
     failures: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """The share of pictures that fail."""
+    stamps: bool = False
+    """Whether text and the last progress tell when they were made, for whoever measures their age."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

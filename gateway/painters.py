@@ -52,7 +52,14 @@ async def open_painter(
     """
     image, sim, jobs = config.image, config.sim, config.data / "jobs"
     if image.engine == "sim":
-        script = SimImage(steps=sim.steps, step_s=sim.step_s, jitter=sim.jitter, failures=sim.failures, seed=sim.seed)
+        script = SimImage(
+            steps=sim.steps,
+            step_s=sim.step_s,
+            jitter=sim.jitter,
+            failures=sim.failures,
+            seed=sim.seed,
+            stamps=sim.stamps,
+        )
         yield SimImageEngine(script, artifacts)
         return
     program = _auto_program(environ) if image.engine == "auto" else program_of(image.engine, environ)

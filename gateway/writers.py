@@ -36,7 +36,10 @@ async def open_writer(
         case "demo":
             yield DemoWriter()
         case "sim":
-            yield SimWriter(WriterScript(tokens_per_s=sim.tokens_per_s, jitter=sim.jitter), sim.seed)
+            script = WriterScript(
+                tokens_per_s=sim.tokens_per_s, tokens=sim.tokens, jitter=sim.jitter, stamps=sim.stamps
+            )
+            yield SimWriter(script, sim.seed)
         case "auto":
             yield await _detected(llm, ports)
         case engine:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Annotated, Final
@@ -17,6 +18,8 @@ from protocol.maker import Maker
 from protocol.persona import Persona
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+BLANK: Final = f"@{0:013}"  # where a stamp goes
 
 _WORDS: Final = (
     "amber",
@@ -39,6 +42,7 @@ class WriterScript(msgspec.Struct, frozen=True, kw_only=True):
 
     A persona has about `tokens` tokens of five characters; `tokens_per_piece` of them come with each wake-up. `jitter`
     is the relative spread of every duration. Failures: refused, cut off in mid-answer, invalid until repaired.
+    With `stamps` the backstory tells now and then, in milliseconds since 1970, when it was written: `@1700000000000`.
     """
 
     first_token_s: Annotated[float, Meta(ge=0)] = 0.3
@@ -49,6 +53,7 @@ class WriterScript(msgspec.Struct, frozen=True, kw_only=True):
     unavailable: Share = 0.0
     cut_off: Share = 0.0
     invalid: Share = 0.0
+    stamps: bool = False
 
 
 class SimWriter:
@@ -74,7 +79,7 @@ class SimWriter:
         repair = any(message.role == "assistant" for message in request.messages)
         invalid = rng.random() < self._script.invalid and not repair
         cut_off = rng.random() < self._script.cut_off
-        persona = msgspec.to_builtins(_persona(request.prompt, 5 * self._script.tokens, rng))
+        persona = msgspec.to_builtins(_persona(request.prompt, 5 * self._script.tokens, rng, self._script.stamps))
         if invalid:
             del persona["avatar_prompt"]
         async with aclosing(self._chunks(json.dumps(persona, ensure_ascii=False), cut_off, rng)) as chunks:
@@ -85,7 +90,8 @@ class SimWriter:
         size = 5 * script.tokens_per_piece
         end = rng.randrange(len(text)) if cut_off else len(text)
         for at in range(0, end, size):
-            yield TextChunk(text[at : min(at + size, end)])
+            piece = text[at : min(at + size, end)]
+            yield TextChunk(piece.replace(BLANK, stamp()) if script.stamps else piece)
             await self._sleep(script.tokens_per_piece / script.tokens_per_s, rng)
         if not cut_off:
             yield Finished("stop")
@@ -94,22 +100,33 @@ class SimWriter:
         await trio.sleep(seconds * rng.uniform(1 - self._script.jitter, 1 + self._script.jitter))
 
 
-def _persona(prompt: str, characters: int, rng: random.Random) -> Persona:
-    """A small valid persona whose JSON is about so many characters long (at least 400)."""
+def stamp() -> str:
+    """The time, as long as a blank, for whoever measures how old a message is."""
+    return f"@{time.time_ns() // 1_000_000:013}"
+
+
+def _persona(prompt: str, characters: int, rng: random.Random, stamps: bool) -> Persona:
+    """A small valid persona whose JSON is about so many characters long (at least 400), with room for stamps."""
     room = max(characters - 330, 70)  # what the keys, the brackets and the short fields do not take
 
     def words(length: int) -> str:
         text = " ".join(rng.choices(_WORDS, k=length // 5 + 1))
         return text[:length].rstrip()
 
+    backstory = words(min(room * 4 // 7, 1500))
     return Persona(
         name=rng.choice(_WORDS).capitalize(),
         species="sim",
         tagline="".join(c for c in prompt[:60] if c.isprintable()) or "A quiet one.",
         traits=rng.sample(_WORDS, 3),
-        backstory=words(min(room * 4 // 7, 1500)),
+        backstory=_blanks(backstory) if stamps else backstory,
         greeting=words(room // 7),
         system_prompt=words(room // 7),
         palette=[f"#{rng.randrange(1 << 24):06x}" for _ in range(3)],
         avatar_prompt=words(room // 7),
     )
+
+
+def _blanks(text: str) -> str:
+    """The text with as many blanks as fit: a piece that holds a whole one can be stamped."""
+    return " ".join([BLANK] * (len(text) // (len(BLANK) + 1))) or text

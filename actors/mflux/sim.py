@@ -9,6 +9,7 @@ import trio
 from PIL import Image
 
 from actors.artifacts import ArtifactStore, StoredPicture
+from actors.llm.sim import stamp
 from actors.mflux.engine import RenderJob, Tell
 from actors.versions import own_version
 from protocol.commands import ImageOptions
@@ -22,7 +23,10 @@ PICTURES: Final = 16  # different ones
 
 
 class SimImage(msgspec.Struct, frozen=True, kw_only=True):
-    """The script: seconds and shares, varied by up to `jitter` (a share) from the seed."""
+    """The script: seconds and shares, varied by up to `jitter` (a share) from the seed.
+
+    With `stamps` the message that the picture is being decoded ends with the time, in milliseconds since 1970.
+    """
 
     steps: int = 8
     load_s: float = 0.2
@@ -31,6 +35,7 @@ class SimImage(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.2
     failures: float = 0.0
     seed: int = 0
+    stamps: bool = False
 
 
 class SimImageEngine:
@@ -84,7 +89,8 @@ class SimImageEngine:
                 left = (steps - step - 1) * script.step_s
                 eta_s = (left, left * (1 + script.jitter))
                 await tell(StepFinished(step=step + 1, steps=steps, step_s=round(step_s, 3), eta_s=eta_s))
-            await tell(RenderStaged(stage="decoding", basis="indeterminate", message="Decoding the picture"))
+            message = f"Decoding the picture {stamp()}" if script.stamps else "Decoding the picture"
+            await tell(RenderStaged(stage="decoding", basis="indeterminate", message=message))
             await trio.sleep(self._about(script.decode_s, random))
             return self._pictures[random.randrange(PICTURES)]
         finally:

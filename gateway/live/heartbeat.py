@@ -12,7 +12,10 @@ CLOSE_NO_HEARTBEAT: Final = 4001
 
 
 class Heartbeat:
-    """Pings at an interval, and drops a connection that has shown no sign of life since the last ping."""
+    """Pings at an interval, and drops a connection that has shown no sign of life since the last ping.
+
+    It is given another interval if its dialogue was too busy to read for a while: the sign may lie there unread.
+    """
 
     def __init__(self, websocket: WebSocket, ticker: Ticker, interval_s: float) -> None:
         self._websocket = websocket
@@ -27,7 +30,8 @@ class Heartbeat:
         self._timer.cancel()
 
     def _beat(self) -> None:
-        if self._websocket.last_heard < self._pinged_at:
+        websocket = self._websocket
+        if websocket.last_heard < self._pinged_at and websocket.reading_since <= self._pinged_at:
             self._websocket.close(CLOSE_NO_HEARTBEAT, "no sign of life")
             return
         self._websocket.ping()

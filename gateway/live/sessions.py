@@ -17,7 +17,7 @@ from gateway.live.hub import Hub, Watcher
 from gateway.live.leash import Leashes
 from gateway.live.ticker import Ticker
 from protocol.commands import HatchRequest, StateName
-from protocol.errors import Draining, Gone, Invalid, NotFound, Overloaded, QuotaExceeded
+from protocol.errors import Draining, Gone, HatcheryError, Invalid, NotFound, Overloaded, QuotaExceeded
 from protocol.journal import Epitaph, Recovered, SessionRecord
 from protocol.view import SessionView
 
@@ -119,11 +119,14 @@ class Sessions:
         """
         claim = None if beginning.key is None else Claim(beginning.key, _digest(beginning.hatch))
         eventlog = self.workshop.eventlog
-        if claim is not None and (found := await eventlog.claimed(owner, claim)) is not None:
-            return Started(found, existing=True)
-        await self._check(owner, beginning.hatch)
-        await self._check_room(owner)
-        self._admit(owner)
+        try:
+            await self._check(owner, beginning.hatch)
+            await self._check_room(owner)
+            self._admit(owner)
+        except HatcheryError:  # a hatch that exists needs no room; `create` looks for it too, without a read of its own
+            if claim is not None and (found := await eventlog.claimed(owner, claim)) is not None:
+                return Started(found, existing=True)
+            raise
         session = f"{self._random.getrandbits(80):020x}"
         hatch = self._with_seed(beginning.hatch)
         record = SessionRecord(

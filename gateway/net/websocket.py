@@ -55,6 +55,7 @@ class WebSocket:
 
     - `last_heard`: when any byte arrived, `last_accepted`: when the peer last took one, or when the present backlog
       began (trio's clock). Heartbeats are the caller's.
+    - `reading_since`: when the present wait for bytes began, inf while nobody reads: then silence is not the peer's.
     - `on_writable`: called when `try_write` takes frames again after it has refused one.
     - `deflate`: whether the peer reads frames built with `deflate=True`.
     """
@@ -69,6 +70,7 @@ class WebSocket:
             for extension in protocol.extensions
         )
         self.last_heard = self.last_accepted = trio.current_time()
+        self.reading_since = math.inf
         self.on_writable: Callable[[], None] = _nobody_waits
         self._transport = transport
         self._protocol = protocol
@@ -168,12 +170,15 @@ class WebSocket:
 
     async def _read(self) -> None:
         """One read from the transport, through the protocol."""
+        self.reading_since = trio.current_time()
         with trio.CancelScope() as self._read_scope:
             try:
                 data = await self._transport.receive()
             except PeerGone:
                 self._lost()
                 return
+            finally:
+                self.reading_since = math.inf
             self.last_heard = trio.current_time()
             self._feed(data)
 

@@ -21,6 +21,7 @@ PACKAGES: Final = (
         "gateway/rest",
         "gateway/doctor",
         "gateway/doctor/checks",
+        "gateway/load",
     ),
 )
 ROOT: Final = Path(__file__).parents[2]
