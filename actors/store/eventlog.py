@@ -151,7 +151,7 @@ class SqliteLog:
             number=live.number,
             place=place,
             entries=kept,
-            fleeting=Fleeting(live.offset, live.progress),
+            fleeting=Fleeting(live.offset, live.progress, live.written() if isinstance(kept[-1], End) else None),
             now_ms=self._now_ms(),
             retained=self._limits.retained,
         )
@@ -287,7 +287,7 @@ def _begin(
         doom = keys.claim_key(connection, record.owner, claim, record.session, now, limits)
     number = rows.insert_session(connection, record)
     if doom is not None:
-        rows.insert_entries(connection, number, 0, [doomed(record.session, doom)], Fleeting(0, None), now_ms)
+        rows.insert_entries(connection, number, 0, [doomed(record.session, doom)], Fleeting(), now_ms)
     return number, doom
 
 

@@ -1,7 +1,9 @@
 """A session that has not ended, as the log holds it in memory, and the line of what it has yet to publish."""
 
+import copy
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import trio
 
@@ -52,3 +54,12 @@ class Live:
                 case _:
                     kept.append(entry)
         return kept
+
+    def written(self) -> dict[str, Any]:
+        """The persona as it will be when all that is in line has been published."""
+        ahead = SessionView(self.view.record)
+        ahead.persona = copy.deepcopy(self.view.persona)
+        for portion in self.line:
+            for entry in portion.entries:
+                ahead.apply(entry)
+        return ahead.persona

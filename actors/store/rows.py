@@ -1,7 +1,7 @@
 """Sessions and their entries as rows: each function runs in the store's threads, within a transaction."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -29,10 +29,11 @@ _REMEMBER: Final = """
 
 
 class Fleeting(msgspec.Struct, frozen=True):
-    """What a session's end keeps of the entries that are not kept: text in code points, the last progress."""
+    """What a session's end keeps of what else is not: code points of text, the last progress, a persona cut short."""
 
-    offset: int
-    progress: Progress | None
+    offset: int = 0
+    progress: Progress | None = None
+    persona: dict[str, Any] | None = None
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -91,10 +92,11 @@ def insert_file(connection: apsw.Connection, sha256: str, size: int, mime: str, 
 
 def _end_session(connection: apsw.Connection, number: int, end: End, fleeting: Fleeting, now_ms: int) -> None:
     progress = None if fleeting.progress is None else _text(fleeting.progress)
+    persona = None if fleeting.persona is None else _JSON.encode(fleeting.persona).decode()
     connection.execute(
         "UPDATE sessions SET state = ?, ended = (SELECT coalesce(max(ended), 0) + 1 FROM sessions), ended_at_ms = ?,"
-        " text_offset = ?, progress = ?, agent = ? WHERE number = ?",
-        (end.outcome, now_ms, fleeting.offset, progress, end.agent, number),
+        " text_offset = ?, progress = ?, persona = ?, agent = ? WHERE number = ?",
+        (end.outcome, now_ms, fleeting.offset, progress, persona, end.agent, number),
     )
     if end.outcome == "done":
         insert_agent(connection, _fold(connection, number).view, now_ms)
@@ -130,8 +132,8 @@ def load_unfinished(connection: apsw.Connection) -> list[Stored]:
 
 
 def _fold(connection: apsw.Connection, number: int) -> Stored:
-    ((record, offset, progress),) = select(
-        connection, "SELECT record, text_offset, progress FROM sessions WHERE number = ?", (number,)
+    ((record, offset, progress, half_persona),) = select(
+        connection, "SELECT record, text_offset, progress, persona FROM sessions WHERE number = ?", (number,)
     )
     view = SessionView(_RECORD.decode(record))
     entries = _load_entries(connection, number)
@@ -140,6 +142,8 @@ def _fold(connection: apsw.Connection, number: int) -> Stored:
     view.offset = offset
     if progress is not None:
         view.progress = _PROGRESS.decode(progress)
+    if half_persona is not None and not view.persona:
+        view.persona = msgspec.json.decode(half_persona)
     return Stored(number, view, len(entries))
 
 

@@ -128,6 +128,7 @@ MIGRATIONS: Final = (
     ALTER TABLE pruned ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE pruned ADD COLUMN text_offset INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE pruned ADD COLUMN state TEXT NOT NULL DEFAULT 'done';
+    ALTER TABLE sessions ADD COLUMN persona TEXT;
     """,
 )  # each brings the file one version forward; what was released is never edited, only followed by another one
 

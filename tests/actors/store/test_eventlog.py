@@ -30,6 +30,7 @@ CANCELLING = State(session="s1", seq=2, state="cancelling", reason="the gateway 
 TEXT = Text(session="s1", offset=0, path="/name", delta="A")
 PROGRESS = Progress(session="s1", percent=1.0, stage="persona", basis="measured", message="")
 PREVIEW = Preview(session="s1", step=1, mime="image/webp", width=1, height=1, data=b"x")
+(ENDED,) = Lifecycle("s1", engines=ENGINES, steps=2, persona=None, now=0.0).finish(Internal("it broke"), 1.0)
 EPOCH = EpochBegun(session="s1", epoch=2, attempt=2, state="writing", keeps_persona=False)
 
 
@@ -452,3 +453,15 @@ def resumed(found: Recovered) -> list[list[Entry]]:
     said = [lifecycle.resume(0.0)]
     said += [lifecycle.handle(letter, 1.0) for letter in letters]
     return [*said, lifecycle.finish(None, 2.0)]
+
+
+async def test_a_persona_that_was_cut_short_is_still_there_when_read_from_the_disk(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.log.create(record_of("s1"))
+        async with trio.open_nursery() as nursery:
+            with slow_disk(store):
+                for entry in (WRITING, TEXT, ENDED):  # the text waits behind what is being kept
+                    nursery.start_soon(store.log.append, "s1", [entry])
+                    await trio.testing.wait_all_tasks_blocked()
+        view = await store.log.view("s1")
+        assert (view.end, view.persona, view.offset) == (ENDED, {"name": "A"}, 1)
