@@ -27,9 +27,10 @@ _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CODES: Final = {404: "not_found", 405: "bad_message"}
 _CSP: Final = (  # of every answer that has no stricter one: the page's own files and socket, nothing inline
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self';"
-    " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
 )
-_OPEN: Final = frozenset({"/", "/healthz"})  # the page asks for the token
+_OPEN: Final = frozenset({"/", "/client.js", "/healthz"})  # the page asks for the token
 _OPEN_BELOW: Final = ("/v1/artifacts/", "/assets/")  # signed URLs, and the page's files
 _CHALLENGE: Final = ("WWW-Authenticate", 'Bearer realm="hatchery"')
 

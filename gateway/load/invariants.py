@@ -53,10 +53,7 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Testimony(msgspec.Struct, frozen=True, kw_only=True):
-    """What one client knows of a session that has ended; `persona` is the SHA-256 of what it was shown.
-
-    One that is not `complete` need not be kept: then only its length is remembered.
-    """
+    """What one client knows of a session that has ended; `persona` is the SHA-256 of what it was shown."""
 
     session: str
     outcome: Outcome
@@ -64,7 +61,6 @@ class Testimony(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     offset: int
     persona: str
-    complete: bool
 
 
 class Witness:
@@ -166,8 +162,6 @@ class Witness:
 
     def _compare(self, snapshot: Snapshot) -> list[Violation]:
         """Text of the same epoch only grows."""
-        if isinstance(snapshot.end, End) and not snapshot.persona and not self._complete:
-            return []  # half a persona need not be kept beyond the end
         if snapshot.offset < self._offset:
             return self._broken("snapshot", f"offset {snapshot.offset}, after {self._offset}")
         for field, text in self._persona.items():
@@ -243,7 +237,6 @@ class Witness:
             seq=self._seq,
             offset=self._offset,
             persona=fingerprint(self._persona),
-            complete=self._complete,
         )
         self._persona = {}
         return found
@@ -265,7 +258,7 @@ def audit(testimony: Testimony, snapshot: Snapshot) -> list[Violation]:
         found.append(f"seq {snapshot.seq} in place of {testimony.seq}")
     if (snapshot.epoch, snapshot.offset) != (testimony.epoch, testimony.offset):
         found.append(f"text at {snapshot.epoch}.{snapshot.offset} in place of {testimony.epoch}.{testimony.offset}")
-    if fingerprint(snapshot.persona) != testimony.persona and (snapshot.persona or testimony.complete):
+    if fingerprint(snapshot.persona) != testimony.persona:
         found.append("another persona")
     if testimony.outcome == "done" and not snapshot.artifacts:
         found.append("no artifact")

@@ -7,6 +7,7 @@ from starlette.routing import Route
 from gateway.access.auth import user_of
 from gateway.config import Config
 from gateway.rest.gallery import GalleryRoutes
+from gateway.rest.pages import PageRoutes
 from gateway.rest.routes import Rest
 from gateway.rest.uploads import UploadLimits, UploadRoutes
 from gateway.services import Services
@@ -23,7 +24,7 @@ def all_routes(services: Services, config: Config) -> list[Route]:
         services.entrance.access,
         body_bytes=config.wire.message_bytes,
     )
-    routes = [*rest.routes(), *services.streams.routes(), *services.metrics.routes()]
+    routes = [*rest.routes(), *services.streams.routes(), *services.metrics.routes(), *PageRoutes().routes()]
     if services.store is None:
         return routes
     gallery = GalleryRoutes(

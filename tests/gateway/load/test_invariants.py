@@ -1,6 +1,7 @@
 """The checker: a true story is believed, and every way of breaking it is named."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from gateway.load.invariants import Violation, Witness, audit, fingerprint
 from protocol.commands import ResumeCursor
 from protocol.events import Event, Preview, Snapshot, State, Text, Thinking
+from protocol.persona import extend
 from tests.helpers.lying_gateway import PERSONA, Story, end, last_word, progress, snapshot, true_story
 
 S = "s1"
@@ -179,16 +181,19 @@ def test_an_audit_finds_what_is_told_otherwise_at_last(fields: dict[str, object]
     assert named(audit(witness.testimony, shown)) == {"audit"}
 
 
-def test_half_of_a_persona_may_be_forgotten_but_not_changed() -> None:
+def test_a_persona_cut_short_is_neither_forgotten_nor_changed() -> None:
     witness = Witness(S)
     assert hear([*true_story(S)[:3], [end(S, 2, "cancelled")]], witness) == []
     assert witness.testimony is not None
-    offset = witness.testimony.offset
-    shown = snapshot(S, seq=2, offset=offset, state="cancelled", end=msgspec.to_builtins(end(S, 2, "cancelled")))
-    assert audit(witness.testimony, shown) == []
-    late = Witness(S)
-    assert hear([*true_story(S)[:3], [shown]], late) == []
-    assert audit(witness.testimony, msgspec.structs.replace(shown, persona={"name": "Wran"})) != []
+    offset, cancelled = witness.testimony.offset, msgspec.to_builtins(end(S, 2, "cancelled"))
+    shown = snapshot(S, seq=2, offset=offset, state="cancelled", end=cancelled)
+    half: dict[str, Any] = {}
+    for message in true_story(S)[2]:
+        if isinstance(message, Text):
+            extend(half, message.path, message.delta)
+    for persona in ({}, half | {"name": "Wran"}):
+        assert named(audit(witness.testimony, msgspec.structs.replace(shown, persona=persona))) == {"audit"}
+    assert audit(witness.testimony, msgspec.structs.replace(shown, persona=half)) == []
 
 
 def test_it_names_the_session_and_what_it_saw() -> None:

@@ -1,0 +1,85 @@
+// All hatches on the page: one card each, the newest first.
+
+import { HatchCard } from "./hatchcard.js";
+import { loadShown, saveShown } from "./storage.js";
+import { RUNNING } from "./words.js";
+
+export const WISHES = { maxHz: 15, previews: true };
+const LISTED = 50;
+
+/** The list of cards. Events: `change` (a card was drawn, came or went) and `ended` (detail: the card). */
+export class Hatches extends EventTarget {
+  constructor(list, section, { guest = false, does = {} } = {}) {
+    super();
+    this._list = list;
+    this._section = section;
+    this._guest = guest;
+    this._does = { ...does, dismiss: (card) => this.dismiss(card) };
+    this.cards = []; // the newest first
+  }
+
+  /** Show a hatch, above all others or, if it is `older`, below. */
+  add(hatch, { prompt, older = false } = {}) {
+    const card = new HatchCard(hatch, { prompt, guest: this._guest, does: this._does });
+    if (older) this.cards.push(card);
+    else this.cards.unshift(card);
+    if (older) this._list.append(card.element);
+    else this._list.prepend(card.element);
+    this._section.hidden = false;
+    hatch.addEventListener("change", () => this._changed(card));
+    hatch.accepted.then(
+      () => this._save(),
+      () => {},
+    ); // a refused one is told of where it was asked for
+    this._changed(card);
+    return card;
+  }
+
+  /** Take a card away; the hatch goes on. */
+  dismiss(card) {
+    const at = this.cards.indexOf(card);
+    this.cards.splice(at, 1);
+    const focused = card.element.contains(document.activeElement);
+    card.discard();
+    this._section.hidden = this.cards.length === 0;
+    if (focused)
+      (
+        this.cards[Math.min(at, this.cards.length - 1)]?.element.querySelector("button:not([hidden])") ??
+        document.getElementById("prompt")
+      ).focus();
+    this._save();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  has(session) {
+    return this.cards.some((card) => card.hatch.session === session);
+  }
+
+  /** The card that holds the focus, or else the newest that still runs. */
+  current() {
+    const focused = this.cards.find((card) => card.element.contains(document.activeElement));
+    return focused?.running ? focused : this.cards.find((card) => card.running);
+  }
+
+  /** Show what runs, and what this tab showed before it was loaded again. */
+  async restore(client) {
+    const shown = new Set(loadShown());
+    const { items } = await client.list({ limit: LISTED });
+    for (const { session, state, prompt } of items) {
+      if (this.has(session) || !(RUNNING.includes(state) || shown.has(session))) continue;
+      this.add(client.watch(session, WISHES), { prompt, older: true });
+    }
+  }
+
+  _changed(card) {
+    if (!card.running && !card.told && card.view.end) {
+      card.told = true;
+      this.dispatchEvent(new CustomEvent("ended", { detail: card }));
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
+  _save() {
+    if (!this._guest) saveShown(this.cards.map((card) => card.hatch.session).filter(Boolean));
+  }
+}

@@ -1,0 +1,145 @@
+"""The gallery, and cards that come in: found, opened, hatched again, redrawn, deleted, dropped onto the page."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from actors.cards import card_png
+from protocol.card import Making, to_card
+from protocol.events import Engines
+from tests.browser.conftest import Open, Serve
+from tests.helpers.browsing import ask, hatch, hatch_beside
+from tests.helpers.gateways import PERSONA
+
+MAKING = Making(
+    prompt="an owl folded from paper",
+    seed=4711,
+    steps=6,
+    engines=Engines(llm="demo", image="demo"),
+    version="1",
+    created_at_ms=0,
+)
+
+
+@pytest.fixture(scope="module")
+def gateway(serve: Serve) -> str:
+    """A gateway with three agents."""
+    url = serve()
+    for prompt in ("a heron", "a kestrel", "a wagtail"):
+        hatch_beside(url, {"prompt": prompt, "image": {"steps": 1, "seed": len(prompt)}})
+    return url
+
+
+def test_agents_are_found_opened_and_walked_through(open_page: Open) -> None:
+    page = open_page()
+    tiles = page.locator("#agents button")
+    expect(tiles).to_have_count(3)
+    page.keyboard.press("g")
+    expect(tiles.nth(0)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(tiles.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".made")).to_contain_text("a kestrel")
+    with page.expect_download() as download:
+        dialog.get_by_role("link", name="Card as JSON").click()
+    card = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert card["data"]["extensions"]["hatchery"]["making"]["prompt"] == "a kestrel"
+    page.keyboard.press("Escape")
+    expect(tiles.nth(1)).to_be_focused()
+    page.get_by_label("Search the agents").fill("wagtail")
+    expect(tiles).to_have_count(1)
+    page.get_by_label("Search the agents").fill("nobody at all")
+    expect(page.get_by_text("Nobody by these words.")).to_be_visible()
+
+
+def test_an_agent_is_hatched_again_redrawn_and_let_go(open_page: Open, gateway: str) -> None:
+    page = open_page()
+    heron = page.locator("#agents li").nth(2)
+    name = heron.locator(".agent-name").inner_text()
+    heron.get_by_role("button").click()
+    page.get_by_role("button", name="Same seed, 7").click()
+    card = page.locator(".card")
+    expect(card).to_have_attribute("data-state", "done")
+    expect(page.locator("#agents li")).to_have_count(4)
+    again, first = _agents(gateway)[0], _agents(gateway)[3]
+    assert (again["prompt"], again["seed"], again["persona"]) == (first["prompt"], first["seed"], first["persona"])
+
+    page.locator("#agents li").nth(3).get_by_role("button").click()
+    page.get_by_role("button", name="New portrait only").click()
+    expect(page.locator("#agents li")).to_have_count(5)
+    redrawn = _agents(gateway)[0]
+    assert redrawn["persona"]["name"] == name
+    assert redrawn["seed"] != 7
+
+    page.locator("#agents li").first.get_by_role("button").click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Really delete?").click()
+    expect(page.locator("#agents li")).to_have_count(4)
+    assert redrawn["agent"] not in [item["agent"] for item in _agents(gateway)]
+
+
+@pytest.mark.parametrize("kind", ["png", "json"])
+def test_a_dropped_card_gives_its_prompt_and_settings(open_page: Open, kind: str) -> None:
+    page = open_page()
+    if kind == "png":
+        _drop(page, card_png(_picture(), PERSONA, MAKING), "owl.png", "image/png")
+    else:
+        _drop(page, to_card(PERSONA, MAKING), "owl.json", "application/json")
+    expect(page.get_by_label("Describe an agent")).to_have_value("an owl folded from paper")
+    expect(page.locator("#options-summary")).to_contain_text("6 steps · seed 4711")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_a_dropped_picture_without_a_card_says_so(open_page: Open) -> None:
+    page = open_page()
+    _drop(page, _picture(), "plain.png", "image/png")
+    expect(page.get_by_role("alert")).to_contain_text("carries no card")
+
+
+def test_prompts_and_options_are_remembered(open_page: Open) -> None:
+    page = open_page()
+    for prompt in ("a first fish", "a second fish"):
+        hatch(page, prompt, steps=1)
+    page.reload()
+    expect(page.locator("#options-summary")).to_have_text("1 step")
+    box = page.get_by_label("Describe an agent")
+    box.press("ArrowUp")
+    expect(box).to_have_value("a second fish")
+    box.press("ArrowUp")
+    expect(box).to_have_value("a first fish")
+    page.get_by_role("button", name="Recent").click()
+    page.get_by_role("button", name="a second fish").click()
+    expect(box).to_have_value("a second fish")
+
+
+def _agents(url: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = ask(f"{url}/v1/agents")["items"]
+    return items
+
+
+def _picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "peru").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _drop(page: Page, data: bytes, name: str, kind: str) -> None:
+    page.evaluate(
+        """([data, name, type]) => {
+            const dataTransfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            dataTransfer.items.add(new File([bytes], name, { type }));
+            for (const kind of ["dragenter", "dragover", "drop"]) {
+                const options = { dataTransfer, bubbles: true, cancelable: true };
+                document.body.dispatchEvent(new DragEvent(kind, options));
+            }
+        }""",
+        [base64.b64encode(data).decode(), name, kind],
+    )
