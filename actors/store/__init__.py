@@ -1,0 +1,1 @@
+"""What outlasts the process: sessions, keys, agents, uploads and durations, in SQLite."""

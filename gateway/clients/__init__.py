@@ -1,0 +1,1 @@
+"""The Python clients: a core without I/O, and a shell for trio and for plain threads."""

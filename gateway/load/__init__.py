@@ -1,0 +1,1 @@
+"""`hatchery load`: a swarm of clients that holds every message against the protocol."""

@@ -1,0 +1,1 @@
+"""Bytes: sockets, HTTP/1.1 and WebSockets."""

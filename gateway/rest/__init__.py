@@ -1,0 +1,1 @@
+"""What is answered over plain HTTP, the page and event streams included."""

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,20 +11,7 @@ import msgspec
 
 from gateway.config import SECTIONS
 
-PACKAGES: Final = (
-    *("protocol", "actors", "actors/llm", "actors/mflux", "actors/mflux/warm", "actors/store"),
-    *(
-        "gateway",
-        "gateway/clients",
-        "gateway/net",
-        "gateway/live",
-        "gateway/access",
-        "gateway/rest",
-        "gateway/doctor",
-        "gateway/doctor/checks",
-        "gateway/load",
-    ),
-)
+HOUSE: Final = ("protocol", "actors", "gateway")
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
 
@@ -41,14 +29,32 @@ def settings_table() -> str:
 
 
 def house_map() -> str:
-    """Every module with the first sentence of its docstring."""
-    rows = ["| room | holds |", "|---|---|"]
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).glob("*.py")):
-            docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-            if path.name != "__init__.py" and docstring:
-                rows.append(f"| [`{package}/{path.name}`]({package}/{path.name}) | {docstring.splitlines()[0]} |")
-    return "\n".join(rows)
+    """Every module with the first sentence of its docstring, by package."""
+    return "\n\n".join(_package_map(package) for house in HOUSE for package in _packages(ROOT / house))
+
+
+def _packages(package: Path) -> Iterator[Path]:
+    yield package
+    for inner in sorted(package.glob("*/__init__.py")):
+        yield from _packages(inner.parent)
+
+
+def _package_map(package: Path) -> str:
+    name = package.relative_to(ROOT).as_posix()
+    rooms = "".join(
+        f"| [`{path.name}`]({name}/{path.name}) | {_says(path)} |\n"
+        for path in sorted(package.glob("*.py"))
+        if path.name != "__init__.py"
+    )
+    purpose = re.sub("`(.+?)`", r"<code>\1</code>", _says(package / "__init__.py"))  # no Markdown in there
+    summary = f"<summary><b>{name}/</b>: {purpose}</summary>"
+    return f"<details>{summary}\n\n| room | holds |\n|---|---|\n{rooms}\n</details>"
+
+
+def _says(module: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+    assert docstring, f"{module} has no docstring"
+    return docstring.splitlines()[0]
 
 
 GENERATED: Final = {"settings": settings_table, "map": house_map}

@@ -1,0 +1,1 @@
+"""Workers that load a model once and draw job after job."""
