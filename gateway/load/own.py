@@ -55,7 +55,8 @@ async def open_own_gateway(profile: Profile, engines: str) -> AsyncIterator[OwnG
         try:
             yield OwnGateway(await _ready(process, words), process.pid)
         finally:
-            await _stop(process)
+            with trio.move_on_after(2 * STOP_S, shield=True):
+                await _stop(process)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,10 +103,9 @@ async def _ready(process: trio.Process, words: Path) -> str:
 
 
 async def _stop(process: trio.Process) -> None:
-    with trio.move_on_after(STOP_S, shield=True):
-        process.terminate()
+    process.terminate()
+    with trio.move_on_after(STOP_S):
         await process.wait()
     if process.returncode is None:
         process.kill()
-        with trio.move_on_after(STOP_S, shield=True):
-            await process.wait()
+        await process.wait()
