@@ -29,7 +29,7 @@ from actors.mflux.warm.models import command_model
 from actors.mflux.warm.program import WarmProgram, warm_program
 from actors.pty import Keeper
 from actors.versions import version_beside
-from gateway.config import Config, ConfigError, ImageConfig
+from gateway.config import Config, ConfigError, ImageConfig, SimConfig
 from gateway.doctor.checks.machine import read_memory
 from protocol.stall import StallLimits
 
@@ -50,17 +50,9 @@ async def open_painter(
 
     `history` is what its ETAs are made of, `writer` the name of the engine that writes. Raises ConfigError.
     """
-    image, sim, jobs = config.image, config.sim, config.data / "jobs"
+    image, jobs = config.image, config.data / "jobs"
     if image.engine == "sim":
-        script = SimImage(
-            steps=sim.steps,
-            step_s=sim.step_s,
-            jitter=sim.jitter,
-            failures=sim.failures,
-            seed=sim.seed,
-            stamps=sim.stamps,
-        )
-        yield SimImageEngine(script, artifacts)
+        yield SimImageEngine(_script(config.sim), artifacts)
         return
     program = _auto_program(environ) if image.engine == "auto" else program_of(image.engine, environ)
     warm = warm_program(program.argv) if image.warm and find_spec("mflux") else None
@@ -103,6 +95,20 @@ async def open_painter(
         offer=offer,
     ) as engine:
         yield engine
+
+
+def _script(sim: SimConfig) -> SimImage:
+    return SimImage(
+        steps=sim.steps,
+        step_s=sim.step_s,
+        jitter=sim.jitter,
+        failures=sim.failures,
+        crashes=sim.crashes,
+        stalls=sim.stalls,
+        stall_s=sim.stall_s,
+        seed=sim.seed,
+        stamps=sim.stamps,
+    )
 
 
 def _previews(image: ImageConfig) -> PreviewSettings | None:
