@@ -118,7 +118,7 @@ class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Who writes."""
 
     engine: str = "auto"
-    """`auto`, `demo`, `sim`, `[openai:|ollama:|anthropic:]URL`, or a command such as `mlx_lm.server --model …`."""
+    """`auto`, `demo`, `sim`, `tape:FILE`, `[openai:|ollama:|anthropic:]URL`, or a command such as `mlx_lm.server`."""
     model: str = ""
     """The model to ask for; empty: the first that the server offers."""
     api_key: str = ""
@@ -141,7 +141,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Who draws."""
 
     engine: str = "auto"
-    """`auto`, `demo`, `sim`, or a command line that takes mflux's flags."""
+    """`auto`, `demo`, `sim`, `tape:FILE`, or a command line that takes mflux's flags."""
     slots: Count = 1
     """Pictures that are drawn at a time."""
     warm: bool = True
@@ -269,6 +269,13 @@ class SimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Whether text and the last progress tell when they were made, for whoever measures their age."""
 
 
+class TapeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tapes are played, as the engines `tape:FILE`."""
+
+    speed: Positive = 1.0
+    """How many times as fast as it was recorded."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of one gateway."""
 
@@ -279,6 +286,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hatch: HatchConfig = HatchConfig()
     wire: WireConfig = WireConfig()
     sim: SimConfig = SimConfig()
+    tape: TapeConfig = TapeConfig()
 
     @property
     def data(self) -> Path:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
+import trio
 
 from actors.llm.anthropic import AnthropicBackend
 from actors.llm.backend import LlmBackend
@@ -16,9 +17,11 @@ from actors.llm.ollama import OllamaBackend
 from actors.llm.openai import OpenAiBackend
 from actors.llm.server import open_llm_server
 from actors.llm.sim import SimWriter, WriterScript
+from actors.llm.tape import TapeWriter
 from actors.mflux.detect import find_command
 from actors.pty import Keeper
 from gateway.config import Config, ConfigError, LlmConfig, SimConfig
+from gateway.tape import is_tape, load_tape
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +40,8 @@ async def open_writer(
             yield DemoWriter()
         case "sim":
             yield SimWriter(_script(config.sim), config.sim.seed)
+        case tape if is_tape(tape):
+            yield TapeWriter(await trio.to_thread.run_sync(load_tape, tape, "llm.engine"), config.tape.speed)
         case "auto":
             yield await _detected(llm, ports)
         case engine:
