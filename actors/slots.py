@@ -1,14 +1,18 @@
 """Fair slots: a bounded number of holders, turns by owner, and a slot that is free only when its holder has let go."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import trio
 
 from protocol.errors import Overloaded
 
 OnPosition = Callable[[int], Awaitable[None]]
+
+EXACT: Final = 10  # places at the front of the line that are told one by one
+COARSE: Final = 0.1  # further back, the share of its place that one must have moved to be told: n waiters cost n log n
 
 
 class Slot:
@@ -25,16 +29,17 @@ class Slot:
 
 
 class _Waiter:
-    __slots__ = ("moved", "owner", "position")
+    __slots__ = ("moved", "owner", "position", "told")
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.position = -1  # turns until its own; 0: granted
+        self.told = 0
         self.moved = trio.Event()
 
     def move_to(self, position: int) -> None:
-        if position != self.position:
-            self.position = position
+        self.position = position
+        if position != self.told and (position <= EXACT or abs(position - self.told) >= COARSE * self.told):
             self.wake()
 
     def wake(self) -> None:
@@ -58,7 +63,7 @@ class Slots:
 
     @asynccontextmanager
     async def hold(self, owner: str, on_position: OnPosition) -> AsyncIterator[Slot]:
-        """Wait for a slot, telling `on_position` (from 1) at first and whenever the place in the queue changes.
+        """Wait for a slot, telling `on_position` (from 1) at first and when the place in the queue changes noticeably.
 
         Raises Overloaded when every slot is quarantined.
         """
@@ -83,7 +88,7 @@ class Slots:
             while waiter.position:
                 if self.quarantined >= self.capacity:
                     raise Overloaded("nothing that was started here can be ended: restart the gateway, or the machine")
-                moved = waiter.moved
+                moved, waiter.told = waiter.moved, waiter.position
                 await on_position(waiter.position)
                 await moved.wait()
         except BaseException:
@@ -99,10 +104,19 @@ class Slots:
                 self._queues[owner] = queue
             self.held += 1
             waiter.move_to(0)
-        queues = enumerate(self._queues.values())
-        turns = sorted((round_, turn, waiter) for turn, queue in queues for round_, waiter in enumerate(queue))
-        for position, (_, _, waiter) in enumerate(turns, start=1):
+        for position, waiter in enumerate(self._turns(), start=1):
             waiter.move_to(position)
+
+    def _turns(self) -> Iterator[_Waiter]:
+        """All who wait, in the order in which they are served: round by round, one of each owner."""
+        lines = [iter(queue) for queue in self._queues.values()]
+        while lines:
+            still = []
+            for line in lines:
+                if (waiter := next(line, None)) is not None:
+                    yield waiter
+                    still.append(line)
+            lines = still
 
     def _withdraw(self, waiter: _Waiter) -> None:
         if waiter.position == 0:

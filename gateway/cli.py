@@ -19,8 +19,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Llm = Annotated[str | None, typer.Option("--llm", help="auto, demo, sim, or the URL of an OpenAI-compatible server.")]
-Image = Annotated[str | None, typer.Option("--image", help="auto, demo, sim, or a command that takes mflux's flags.")]
+Llm = Annotated[
+    str | None, typer.Option("--llm", help="auto, demo, sim, tape:FILE, or an OpenAI-compatible server's URL.")
+]
+Image = Annotated[
+    str | None, typer.Option("--image", help="auto, demo, sim, tape:FILE, or a command with mflux's flags.")
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Where pictures and jobs are kept.")]
 File = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.")]
 
@@ -121,11 +125,7 @@ def load(
     """Test a gateway with a swarm of clients. Exit codes: 0 fine, 1 an invariant broke, 2 usage."""
     from gateway.load.run import Order, run_load
 
-    try:
-        secret = token_file.read_text(encoding="utf-8").strip() if token_file else ""
-    except (OSError, UnicodeDecodeError) as error:
-        _complain(f"--token-file: {error}", USAGE)
-    order = Order(profile=profile, url=url, engines=engines, token=secret, json=json, html=html)
+    order = Order(profile=profile, url=url, engines=engines, token=_secret(token_file), json=json, html=html)
     _run(run_load, order, verbose=False)
 
 
@@ -146,6 +146,33 @@ def token(user: Annotated[str, typer.Argument(help="Whose token it is to be.")])
         " connections, messages_per_s, messages_burst, uploads, upload_bytes, disk_bytes.",
         err=True,
     )
+
+
+@app.command()
+def tape(
+    session: Annotated[str, typer.Argument(help="The session to record.")],
+    url: Annotated[str, typer.Option("--url", help="Its gateway.")] = "http://127.0.0.1:8642",
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="A file that holds the token for the gateway.")
+    ] = None,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Whether to keep the picture too.")] = True,
+) -> None:
+    """Record a hatch, to its end, on standard output; play it with --llm tape:FILE --image tape:FILE.
+
+    It holds the prompt, the persona and the picture. Exit codes: 0 recorded, 1 failed, 2 usage.
+    """
+    from gateway.tape import Order, record
+
+    order = Order(session=session, url=url, token=_secret(token_file) or None, picture=picture)
+    _run(record, order, verbose=False)
+
+
+def _secret(file: Path | None) -> str:
+    """What the file of --token-file holds."""
+    try:
+        return file.read_text(encoding="utf-8").strip() if file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        _complain(f"--token-file: {error}", USAGE)
 
 
 def _toml_key(user: str) -> str:

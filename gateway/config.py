@@ -23,6 +23,7 @@ TOKEN_LINE: Final = f"^{USER_NAME}:sha256:[0-9a-f]{{64}}$"  # user, algorithm, h
 Positive = Annotated[float, Meta(gt=0, le=1e9)]  # 1e9 s are 32 years: no setting is infinite
 Days = Annotated[float, Meta(ge=0, le=1e6)]
 Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 _AUTHORITY: Final = r"://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@*,:\[\]]+)(:[0-9]+)?/?$"
 PublicUrl = Annotated[str, Meta(pattern="^https?" + _AUTHORITY)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -117,7 +118,7 @@ class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Who writes."""
 
     engine: str = "auto"
-    """`auto`, `demo`, `sim`, `[openai:|ollama:|anthropic:]URL`, or a command such as `mlx_lm.server --model …`."""
+    """`auto`, `demo`, `sim`, `tape:FILE`, `[openai:|ollama:|anthropic:]URL`, or a command such as `mlx_lm.server`."""
     model: str = ""
     """The model to ask for; empty: the first that the server offers."""
     api_key: str = ""
@@ -140,7 +141,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Who draws."""
 
     engine: str = "auto"
-    """`auto`, `demo`, `sim`, or a command line that takes mflux's flags."""
+    """`auto`, `demo`, `sim`, `tape:FILE`, or a command line that takes mflux's flags."""
     slots: Count = 1
     """Pictures that are drawn at a time."""
     warm: bool = True
@@ -234,7 +235,7 @@ class WireConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class SimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The script of the `sim` engines: rates, seconds and shares."""
+    """The script of the `sim` engines: rates, seconds, and faults as shares."""
 
     seed: int = 0
     """The seed of the script."""
@@ -242,16 +243,37 @@ class SimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Tokens a second."""
     tokens: Annotated[int, Meta(ge=80, le=400)] = 150
     """Tokens of a persona, about."""
+    tokens_per_piece: Count = 4
+    """Tokens that come together."""
     steps: Count = 8
     """Steps of a picture."""
     step_s: Annotated[float, Meta(ge=0, le=1e9)] = 0.25
     """Seconds that a step takes."""
     jitter: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """How far durations vary, as a share."""
-    failures: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    """The share of pictures that fail."""
+    unavailable: Share = 0.0
+    """The share of requests that the writer refuses, as a busy server does."""
+    cut_off: Share = 0.0
+    """The share of answers that break off."""
+    invalid: Share = 0.0
+    """The share of personas that are invalid until they are repaired."""
+    failures: Share = 0.0
+    """The share of pictures that fail for good."""
+    crashes: Share = 0.0
+    """The share of attempts at a picture that crash, and are worth another."""
+    stalls: Share = 0.0
+    """The share of answers, and of attempts at a picture, in which nothing happens for `stall_s`."""
+    stall_s: Positive = 90.0
+    """Seconds that a stall lasts."""
     stamps: bool = False
     """Whether text and the last progress tell when they were made, for whoever measures their age."""
+
+
+class TapeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tapes are played, as the engines `tape:FILE`."""
+
+    speed: Positive = 1.0
+    """How many times as fast as it was recorded."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -264,6 +286,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hatch: HatchConfig = HatchConfig()
     wire: WireConfig = WireConfig()
     sim: SimConfig = SimConfig()
+    tape: TapeConfig = TapeConfig()
 
     @property
     def data(self) -> Path:

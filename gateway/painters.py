@@ -24,13 +24,15 @@ from actors.mflux.oneshot import OneShotEngine, Program, child_environment, demo
 from actors.mflux.previews import PreviewLimits, PreviewSettings
 from actors.mflux.prewarm import may_prewarm, model_bytes
 from actors.mflux.sim import SimImage, SimImageEngine
+from actors.mflux.tape import TapePainter
 from actors.mflux.warm.engine import WarmSettings, open_warm_engine
 from actors.mflux.warm.models import command_model
 from actors.mflux.warm.program import WarmProgram, warm_program
 from actors.pty import Keeper
 from actors.versions import version_beside
-from gateway.config import Config, ConfigError, ImageConfig
+from gateway.config import Config, ConfigError, ImageConfig, SimConfig
 from gateway.doctor.checks.machine import read_memory
+from gateway.tape import is_tape, load_tape
 from protocol.stall import StallLimits
 
 log = structlog.get_logger(__name__)
@@ -50,17 +52,13 @@ async def open_painter(
 
     `history` is what its ETAs are made of, `writer` the name of the engine that writes. Raises ConfigError.
     """
-    image, sim, jobs = config.image, config.sim, config.data / "jobs"
+    image, jobs = config.image, config.data / "jobs"
     if image.engine == "sim":
-        script = SimImage(
-            steps=sim.steps,
-            step_s=sim.step_s,
-            jitter=sim.jitter,
-            failures=sim.failures,
-            seed=sim.seed,
-            stamps=sim.stamps,
-        )
-        yield SimImageEngine(script, artifacts)
+        yield SimImageEngine(_script(config.sim), artifacts)
+        return
+    if is_tape(image.engine):
+        tape = await trio.to_thread.run_sync(load_tape, image.engine, "image.engine")
+        yield TapePainter(tape, config.tape.speed, artifacts)
         return
     program = _auto_program(environ) if image.engine == "auto" else program_of(image.engine, environ)
     warm = warm_program(program.argv) if image.warm and find_spec("mflux") else None
@@ -105,6 +103,20 @@ async def open_painter(
         yield engine
 
 
+def _script(sim: SimConfig) -> SimImage:
+    return SimImage(
+        steps=sim.steps,
+        step_s=sim.step_s,
+        jitter=sim.jitter,
+        failures=sim.failures,
+        crashes=sim.crashes,
+        stalls=sim.stalls,
+        stall_s=sim.stall_s,
+        seed=sim.seed,
+        stamps=sim.stamps,
+    )
+
+
 def _previews(image: ImageConfig) -> PreviewSettings | None:
     if not image.previews:
         return None
@@ -118,7 +130,7 @@ def _stalls(image: ImageConfig) -> StallLimits:
 
 def writes_elsewhere(engine: str, writer: str) -> bool:
     """Whether the writer that `llm.engine` names, and that is called so, takes none of this machine's memory."""
-    if writer in ("demo", "sim"):
+    if writer in ("demo", "sim", "tape"):
         return True
     try:
         named = parse_llm(engine)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
+import trio
 
 from actors.llm.anthropic import AnthropicBackend
 from actors.llm.backend import LlmBackend
@@ -16,9 +17,11 @@ from actors.llm.ollama import OllamaBackend
 from actors.llm.openai import OpenAiBackend
 from actors.llm.server import open_llm_server
 from actors.llm.sim import SimWriter, WriterScript
+from actors.llm.tape import TapeWriter
 from actors.mflux.detect import find_command
 from actors.pty import Keeper
-from gateway.config import Config, ConfigError, LlmConfig
+from gateway.config import Config, ConfigError, LlmConfig, SimConfig
+from gateway.tape import is_tape, load_tape
 
 log = structlog.get_logger(__name__)
 
@@ -31,15 +34,14 @@ async def open_writer(
 
     `auto` asks at `ports` of this machine. Raises ConfigError.
     """
-    llm, sim = config.llm, config.sim
+    llm = config.llm
     match llm.engine:
         case "demo":
             yield DemoWriter()
         case "sim":
-            script = WriterScript(
-                tokens_per_s=sim.tokens_per_s, tokens=sim.tokens, jitter=sim.jitter, stamps=sim.stamps
-            )
-            yield SimWriter(script, sim.seed)
+            yield SimWriter(_script(config.sim), config.sim.seed)
+        case tape if is_tape(tape):
+            yield TapeWriter(await trio.to_thread.run_sync(load_tape, tape, "llm.engine"), config.tape.speed)
         case "auto":
             yield await _detected(llm, ports)
         case engine:
@@ -51,6 +53,21 @@ async def open_writer(
                         _found(argv, environ), environ, model=llm.model, make=_openai(llm), keeper=keeper
                     ) as server:
                         yield server
+
+
+def _script(sim: SimConfig) -> WriterScript:
+    return WriterScript(
+        tokens=sim.tokens,
+        tokens_per_s=sim.tokens_per_s,
+        tokens_per_piece=sim.tokens_per_piece,
+        jitter=sim.jitter,
+        unavailable=sim.unavailable,
+        cut_off=sim.cut_off,
+        invalid=sim.invalid,
+        stalls=sim.stalls,
+        stall_s=sim.stall_s,
+        stamps=sim.stamps,
+    )
 
 
 async def _detected(llm: LlmConfig, ports: tuple[int, ...]) -> LlmBackend:

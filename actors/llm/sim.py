@@ -41,7 +41,8 @@ class WriterScript(msgspec.Struct, frozen=True, kw_only=True):
     """How simulated writing goes: durations in seconds, rates as shares of the requests.
 
     A persona has about `tokens` tokens of five characters; `tokens_per_piece` of them come with each wake-up. `jitter`
-    is the relative spread of every duration. Failures: refused, cut off in mid-answer, invalid until repaired.
+    is the relative spread of every duration. Faults: refused, cut off in mid-answer, invalid until repaired, silent for
+    `stall_s` seconds in mid-answer.
     With `stamps` the backstory tells now and then, in milliseconds since 1970, when it was written: `@1700000000000`.
     """
 
@@ -53,11 +54,16 @@ class WriterScript(msgspec.Struct, frozen=True, kw_only=True):
     unavailable: Share = 0.0
     cut_off: Share = 0.0
     invalid: Share = 0.0
+    stalls: Share = 0.0
+    stall_s: Annotated[float, Meta(gt=0)] = 90.0
     stamps: bool = False
 
 
 class SimWriter:
-    """Plays a WriterScript; the same seed and request give the same answer at the same times."""
+    """Plays a WriterScript; the same seed and request give the same answer at the same times.
+
+    Faults are drawn anew for every request, in the order of their coming.
+    """
 
     name = "sim"
 
@@ -65,6 +71,7 @@ class SimWriter:
         self.maker = Maker(engine=self.name, version=own_version())
         self._script = script
         self._seed = seed
+        self._fates = random.Random(f"{seed}\0fates")
 
     def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         """The scripted answer. Raises LlmUnavailable as often as the script says."""
@@ -73,27 +80,36 @@ class SimWriter:
     @asynccontextmanager
     async def _open(self, request: LlmRequest) -> AsyncIterator[AsyncIterator[Chunk]]:
         rng = random.Random(f"{self._seed}\0{request.seed}\0{request.prompt}")
-        await self._sleep(self._script.first_token_s, rng)
-        if rng.random() < self._script.unavailable:
+        script, fates = self._script, self._fates
+        refused, invalid, cut_off, stalls = (
+            fates.random() < share for share in (script.unavailable, script.invalid, script.cut_off, script.stalls)
+        )
+        await self._sleep(script.first_token_s, rng)
+        if refused:
             raise LlmUnavailable("The simulated LLM server refuses work.")
         repair = any(message.role == "assistant" for message in request.messages)
-        invalid = rng.random() < self._script.invalid and not repair
-        cut_off = rng.random() < self._script.cut_off
-        persona = msgspec.to_builtins(_persona(request.prompt, 5 * self._script.tokens, rng, self._script.stamps))
-        if invalid:
+        persona = msgspec.to_builtins(_persona(request.prompt, 5 * script.tokens, rng, script.stamps))
+        if invalid and not repair:
             del persona["avatar_prompt"]
-        async with aclosing(self._chunks(json.dumps(persona, ensure_ascii=False), cut_off, rng)) as chunks:
+        text = json.dumps(persona, ensure_ascii=False)
+        silent_at = fates.randrange(len(text)) if stalls else None
+        if cut_off:
+            text = text[: fates.randrange(len(text))]
+        async with aclosing(self._chunks(text, rng, silent_at=silent_at, finishes=not cut_off)) as chunks:
             yield chunks
 
-    async def _chunks(self, text: str, cut_off: bool, rng: random.Random) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(
+        self, text: str, rng: random.Random, *, silent_at: int | None, finishes: bool
+    ) -> AsyncGenerator[Chunk, None]:
         script = self._script
         size = 5 * script.tokens_per_piece
-        end = rng.randrange(len(text)) if cut_off else len(text)
-        for at in range(0, end, size):
-            piece = text[at : min(at + size, end)]
+        for at in range(0, len(text), size):
+            piece = text[at : at + size]
             yield TextChunk(piece.replace(BLANK, stamp()) if script.stamps else piece)
             await self._sleep(script.tokens_per_piece / script.tokens_per_s, rng)
-        if not cut_off:
+            if silent_at is not None and at <= silent_at < at + size:
+                await trio.sleep(script.stall_s)
+        if finishes:
             yield Finished("stop")
 
     async def _sleep(self, seconds: float, rng: random.Random) -> None:

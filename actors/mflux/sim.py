@@ -23,8 +23,9 @@ PICTURES: Final = 16  # different ones
 
 
 class SimImage(msgspec.Struct, frozen=True, kw_only=True):
-    """The script: seconds and shares, varied by up to `jitter` (a share) from the seed.
+    """The script: seconds, varied by up to `jitter` (a share) from the seed, and faults as shares.
 
+    `failures` is of pictures, whose every attempt fails; `crashes` and `stalls` are of attempts.
     With `stamps` the message that the picture is being decoded ends with the time, in milliseconds since 1970.
     """
 
@@ -34,18 +35,22 @@ class SimImage(msgspec.Struct, frozen=True, kw_only=True):
     decode_s: float = 0.1
     jitter: float = 0.2
     failures: float = 0.0
+    crashes: float = 0.0
+    stalls: float = 0.0
+    stall_s: float = 90.0
     seed: int = 0
     stamps: bool = False
 
 
 class SimImageEngine:
-    """Plays the script of each job's seed."""
+    """Plays the script of each job's seed; crashes and stalls are drawn anew for every attempt, in their order."""
 
     name = "sim"
 
     def __init__(self, script: SimImage, artifacts: ArtifactStore) -> None:
         self._maker = Maker(engine=self.name, version=own_version())
         self._script = script
+        self._fates = Random(f"{script.seed}/fates")
         self._pictures = [artifacts.store_png(_png(number)) for number in range(PICTURES)]
 
     def planned_steps(self, image: ImageOptions) -> int:
@@ -79,12 +84,16 @@ class SimImageEngine:
         random = Random(f"{script.seed}/{job.seed}")
         steps = self.planned_steps(job.image)
         fails_at = random.randrange(steps) if random.random() < script.failures else None
+        crashes_at = self._one_of(steps, script.crashes)
+        stalls_at = self._one_of(steps, script.stalls)
         try:
             await trio.sleep(self._about(script.load_s, random))
             for step in range(steps):
                 if step == fails_at:
                     raise ImageFailed("the script says that this picture fails")
-                step_s = self._about(script.step_s, random)
+                if step == crashes_at:
+                    raise ImageFailed("the script says that this attempt crashes", retryable=True)
+                step_s = self._about(script.step_s, random) + script.stall_s * (step == stalls_at)
                 await trio.sleep(step_s)
                 left = (steps - step - 1) * script.step_s
                 eta_s = (left, left * (1 + script.jitter))
@@ -96,6 +105,10 @@ class SimImageEngine:
         finally:
             with trio.CancelScope(shield=True):
                 await tell(WorkerLeft(fate="idle"))
+
+    def _one_of(self, steps: int, share: float) -> int | None:
+        """The step at which a fault strikes, if it does."""
+        return self._fates.randrange(steps) if self._fates.random() < share else None
 
     def _about(self, seconds: float, random: Random) -> float:
         return seconds * (1 + self._script.jitter * random.uniform(-1, 1))

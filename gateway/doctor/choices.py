@@ -40,6 +40,7 @@ async def _writers(ports: tuple[int, ...]) -> list[Choice]:
         *(Choice("--llm", engine_value(server), "ready", f"answers, model {server.model}") for server in servers),
         Choice("--llm", "demo", "ready", "a built-in toy that composes from the prompt"),
         Choice("--llm", "sim", "ready", "scripted from a seed, for load tests"),
+        Choice("--llm", "tape:FILE", "example", "plays what hatchery tape has recorded"),
         Choice(
             "--llm", "https://api.openai.com/v1", "example", "any OpenAI-compatible server, with HATCHERY_LLM_API_KEY"
         ),
@@ -60,6 +61,7 @@ def _painters(commands: list[MfluxCommand]) -> list[Choice]:
         *(Choice("--image", command.line, _state(command), command.repository) for command in commands),
         Choice("--image", "demo", "ready", "a built-in renderer with mflux's flags"),
         Choice("--image", "sim", "ready", "scripted from a seed, draws nothing real"),
+        Choice("--image", "tape:FILE", "example", "shows what hatchery tape has recorded"),
         Choice("--image", "mflux-generate-flux2 --quantize 4", "example", "any command line that takes mflux's flags"),
     ]
 

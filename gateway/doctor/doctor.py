@@ -40,7 +40,7 @@ async def try_progress(config: Config, environ: Mapping[str, str]) -> tuple[Find
     try:
         program = configured_program(config.image.engine, environ)
         if program is None:
-            return notice("probe", "the engine sim runs no command", "--image demo"), ()
+            return notice("probe", f"the engine {config.image.engine} runs no command", "--image demo"), ()
         pipes, terminal = await probe(program, environ, root=Path(tempfile.gettempdir()))
     except (ConfigError, ImageUnavailable, OSError) as error:
         return problem("probe", str(error), "--image auto, or a command that hatchery engines lists"), ()

@@ -1,12 +1,14 @@
 """Slots: turns by owner, truthful places in line, and never one lost, whoever is cancelled when."""
 
+import itertools
+import math
 from random import Random
 
 import pytest
 import trio
 import trio.testing
 
-from actors.slots import Slots
+from actors.slots import COARSE, EXACT, Slots
 from protocol.errors import Overloaded
 from tests.helpers.fakes import seeded_scheduler
 
@@ -102,13 +104,29 @@ async def test_places_count_turns_and_are_told_when_they_change(autojump_clock: 
 
 async def test_a_place_is_the_number_of_turns_until_ones_own(autojump_clock: trio.testing.MockClock) -> None:
     random = Random(7)
-    names = [f"{random.choice('abc')}{number}" for number in range(20)]
+    names = [f"{random.choice('abc')}{number}" for number in range(EXACT + 1)]
     async with trio.open_nursery() as nursery:
         line = Line(nursery, Slots(1))
         await line.join(*names)
         in_line = {name: told[-1] for name, told in line.told.items() if told}
     assert line.served[1:] == sorted(in_line, key=lambda name: in_line[name])
-    assert sorted(in_line.values()) == list(range(1, 20))
+    assert sorted(in_line.values()) == list(range(1, EXACT + 1))
+
+
+@pytest.mark.parametrize("owners", ["a", "abcdefg"])
+async def test_a_long_line_is_told_as_little_as_its_length_times_a_logarithm(
+    owners: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    waiting = 300
+    async with trio.open_nursery() as nursery:
+        line = Line(nursery, Slots(1))
+        await line.join(*(f"{owners[n % len(owners)]}{n}" for n in range(waiting + 1)))
+    assert len(line.served) == waiting + 1
+    bound = EXACT + 1 + math.log(waiting / EXACT) / -math.log(1 - COARSE)
+    for told in list(line.told.values())[1:]:
+        assert told[-EXACT:] == list(range(min(told[0], EXACT), 0, -1)), "near the front every place"
+        assert all(after <= (1 - COARSE) * before for before, after in itertools.pairwise(told) if after > EXACT)
+        assert len(told) <= bound
 
 
 async def test_who_leaves_the_line_moves_the_others_up(autojump_clock: trio.testing.MockClock) -> None:

@@ -35,14 +35,14 @@ SAMPLES: dict[str, Any] = {
     "think": "on",
     "models": {"mine": "/models/mine", "turbo": "z-image-turbo"},
     "loras": {"ink": "someone/ink"},
-    "tokens": [f"ada:sha256:{'a' * 64}", f"b.o-b_2:sha256:{'0' * 64}"],
+    "access.tokens": [f"ada:sha256:{'a' * 64}", f"b.o-b_2:sha256:{'0' * 64}"],
 }
 
 
 def test_every_setting_can_be_given_in_each_place(tmp_path: Path) -> None:
     samples: dict[str, dict[str, Any]] = {
         section: {
-            name: SAMPLES.get(name) or _another(getattr(known(), name))
+            name: SAMPLES.get(f"{section}.{name}") or SAMPLES.get(name) or _another(getattr(known(), name))
             for name in known.__struct_fields__
             if name != "quotas"  # a table of tables, for the file alone
         }

@@ -11,8 +11,10 @@ from actors.mflux.detect import COMMANDS, find_command, is_downloaded
 from actors.mflux.oneshot import Program
 from actors.versions import version_beside
 from gateway.config import Config, ConfigError
+from gateway.doctor.checks.tape import check_tape
 from gateway.doctor.finding import Finding, notice, ok, problem
 from gateway.painters import program_of
+from gateway.tape import is_tape
 
 KNOWN_VERSION: Final = "0.24"
 INSTALL: Final = (
@@ -38,8 +40,8 @@ def mflux_commands(environ: Mapping[str, str]) -> list[MfluxCommand]:
 
 
 def configured_program(engine: str, environ: Mapping[str, str]) -> Program | None:
-    """What `image.engine` would run, or None for sim, which runs nothing. Raises ConfigError."""
-    if engine == "sim":
+    """What `image.engine` would run, or None for sim and tapes, which run nothing. Raises ConfigError."""
+    if engine == "sim" or is_tape(engine):
         return None
     if engine == "auto":
         ready = (command.line for command in mflux_commands(environ) if command.path and command.downloaded)
@@ -81,6 +83,8 @@ def _check_models(installed: list[MfluxCommand], *, wanted: bool) -> Finding:
 
 
 def _check_engine(engine: str, environ: Mapping[str, str]) -> Finding:
+    if is_tape(engine):
+        return check_tape("painter", engine)
     try:
         program = configured_program(engine, environ)
     except ConfigError as error:

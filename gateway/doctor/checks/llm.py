@@ -12,7 +12,9 @@ from actors.llm.endpoint import OPENAI, Api, Endpoint
 from actors.llm.ollama import OLLAMA
 from actors.mflux.detect import find_command
 from gateway.config import LlmConfig
+from gateway.doctor.checks.tape import check_tape
 from gateway.doctor.finding import Finding, notice, ok, problem
+from gateway.tape import is_tape
 from protocol.errors import LlmUnavailable
 
 ANSWER_S: Final = 5.0
@@ -59,6 +61,8 @@ async def _check_engine(config: LlmConfig, environ: Mapping[str, str], servers: 
     match config.engine:
         case "demo" | "sim" as engine:
             return ok("writer", f"{engine}, which is built in")
+        case tape if is_tape(tape):
+            return check_tape("writer", tape)
         case "auto" if servers:
             return ok("writer", f"auto takes {engine_value(servers[0])}; {SCHEMA}")
         case "auto":

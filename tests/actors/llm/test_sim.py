@@ -66,6 +66,24 @@ async def test_failures_come_as_often_as_the_script_says(autojump_clock: trio.te
     assert 15 < refused < 45
 
 
+async def test_what_is_refused_once_may_be_answered_when_asked_again(autojump_clock: trio.testing.MockClock) -> None:
+    writer = SimWriter(WriterScript(unavailable=0.5))
+    fates = set()
+    for _ in range(20):
+        try:
+            await read(writer)
+            fates.add("answered")
+        except LlmUnavailable:
+            fates.add("refused")
+    assert fates == {"answered", "refused"}
+
+
+async def test_a_stalled_answer_is_silent_for_a_while(autojump_clock: trio.testing.MockClock) -> None:
+    chunks, took = await read(SimWriter(WriterScript(stalls=1, stall_s=1000)))
+    assert persona(chunks).name
+    assert 1000 < took < 1010
+
+
 async def test_a_cut_off_answer_never_finishes(autojump_clock: trio.testing.MockClock) -> None:
     chunks, _ = await read(SimWriter(WriterScript(cut_off=1)))
     assert Finished("stop") not in chunks

@@ -78,6 +78,28 @@ async def test_failures_come_as_often_as_the_script_says(
     assert 35 <= failed <= 65
 
 
+async def test_a_crash_is_worth_another_attempt_that_may_succeed(
+    artifacts: ArtifactStore, autojump_clock: trio.testing.MockClock
+) -> None:
+    engine = SimImageEngine(SimImage(crashes=0.5), artifacts)
+    crashed = 0
+    for _ in range(40):
+        try:
+            await draw(engine, 1)
+        except ImageFailed as error:
+            crashed += error.retryable
+    assert 10 <= crashed <= 30
+
+
+async def test_a_stalled_picture_takes_so_much_longer(
+    artifacts: ArtifactStore, autojump_clock: trio.testing.MockClock
+) -> None:
+    told, _ = await draw(SimImageEngine(SimImage(stalls=1, stall_s=1000), artifacts), 1)
+    steps = [letter.step_s or 0 for letter in told.letters if isinstance(letter, StepFinished)]
+    assert sum(step_s > 1000 for step_s in steps) == 1
+    assert told.times[-1] > 1000
+
+
 async def test_a_cancelled_job_says_farewell(artifacts: ArtifactStore, autojump_clock: trio.testing.MockClock) -> None:
     told = Told()
     with trio.move_on_after(1.0) as scope:
