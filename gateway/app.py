@@ -20,6 +20,7 @@ from gateway.access.origin import OriginPolicy
 from gateway.net.asgi import INTERNAL
 from gateway.net.bridle import BRIDLE
 from gateway.net.problem import Problem
+from gateway.rest.reference import REFERENCE
 from gateway.rest.uploads import UPLOADS_PATH
 from protocol.errors import BadMessage, HatcheryError, Unauthenticated
 
@@ -30,7 +31,7 @@ _CSP: Final = (  # of every answer that has no stricter one: the page's own file
     " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
-_OPEN: Final = frozenset({"/", "/client.js", "/healthz"})  # the page asks for the token
+_OPEN: Final = frozenset({"/", "/client.js", "/healthz"}) | REFERENCE  # the page asks for the token
 _OPEN_BELOW: Final = ("/v1/artifacts/", "/assets/")  # signed URLs, and the page's files
 _CHALLENGE: Final = ("WWW-Authenticate", 'Bearer realm="hatchery"')
 

@@ -1,9 +1,10 @@
 """Who made a part of an agent, as far as that is known: what is unknown is left out, never guessed."""
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 MAX_MODEL: Final = 200  # code points of a model's name; a server may call its models anything
 
@@ -13,9 +14,9 @@ _PATH: Final = re.compile(r"[/.~]|\w:\\")  # how the path of a file begins, and 
 class Maker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An engine at its work: its name, the model that it was asked to use, and the version of its program."""
 
-    engine: str
-    model: str | None = None
-    version: str | None = None
+    engine: Annotated[str, Meta(description="The engine's name.")]
+    model: Annotated[str, Meta(description="The model that it was asked to use.")] | None = None
+    version: Annotated[str, Meta(description="Of its program.")] | None = None
 
 
 def model_name(model: str) -> str | None:

@@ -1,12 +1,26 @@
 """An error over HTTP, as `application/problem+json` (RFC 9457) with the code that the WebSocket would give."""
 
 import http
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from protocol.errors import HatcheryError
+from protocol.events import Code
 
 MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem as it is said."""
+
+    title: Annotated[str, Meta(description="HTTP's own words for the status.")]
+    status: Annotated[int, Meta(description="HTTP's status.")]
+    code: Code
+    detail: Annotated[str, Meta(description="What went wrong and what to do.")]
+    field: Annotated[str, Meta(description="The path of the field at fault.")] | None = None
+    retry_after_ms: Annotated[int, Meta(description="Milliseconds after which it may work.")] | None = None
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +51,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     def body(self) -> bytes:
         """The JSON object; members that say nothing are left out."""
-        members = {"title": self.title, "status": self.status, "code": self.code, "detail": self.detail}
-        optional = {"field": self.field, "retry_after_ms": self.retry_after_ms}
-        return msgspec.json.encode(members | {name: value for name, value in optional.items() if value is not None})
+        said = ProblemBody(
+            title=self.title,
+            status=self.status,
+            code=self.code,
+            detail=self.detail,
+            field=self.field,
+            retry_after_ms=self.retry_after_ms,
+        )
+        return msgspec.json.encode(said)
 
     def raw_headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
         """The response headers for `body`, lower-case, as ASGI and h11 take them."""

@@ -8,6 +8,7 @@ from gateway.access.auth import user_of
 from gateway.config import Config
 from gateway.rest.gallery import GalleryRoutes
 from gateway.rest.pages import PageRoutes
+from gateway.rest.reference import reference_routes
 from gateway.rest.routes import Rest
 from gateway.rest.uploads import UploadLimits, UploadRoutes
 from gateway.services import Services
@@ -24,7 +25,13 @@ def all_routes(services: Services, config: Config) -> list[Route]:
         services.entrance.access,
         body_bytes=config.wire.message_bytes,
     )
-    routes = [*rest.routes(), *services.streams.routes(), *services.metrics.routes(), *PageRoutes().routes()]
+    routes = [
+        *rest.routes(),
+        *services.streams.routes(),
+        *services.metrics.routes(),
+        *reference_routes(),
+        *PageRoutes().routes(),
+    ]
     if services.store is None:
         return routes
     gallery = GalleryRoutes(

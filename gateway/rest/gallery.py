@@ -1,11 +1,12 @@
 """The gallery over HTTP: the agents of one owner, found by their words, with their pictures and character cards."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import msgspec
 import trio
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -14,9 +15,10 @@ from actors.artifacts import ArtifactStore
 from actors.cards import card_png
 from actors.store.agents import Agent, Agents
 from gateway.access.capability import Signer
+from gateway.rest.answers import NextPage
 from protocol.card import Making, to_card
 from protocol.errors import Invalid
-from protocol.events import Engines
+from protocol.events import AgentId, Engines, Prompt
 from protocol.maker import Maker
 from protocol.persona import Persona
 
@@ -34,23 +36,25 @@ _PRIVATE: Final = {
 class AgentItem(msgspec.Struct, frozen=True, kw_only=True):
     """One agent as clients see it; the URLs are signed and expire, so that `<img>` and downloads need no headers."""
 
-    agent: str
-    persona: Persona
-    prompt: str
-    seed: int | None
-    steps: int | None
-    engines: Engines
-    writer: Maker | None
-    painter: Maker | None
-    created_at_ms: int
-    avatar_url: str
-    card_png_url: str
-    card_json_url: str
+    agent: AgentId
+    persona: Annotated[Persona, Meta(description="Who it is.")]
+    prompt: Prompt
+    seed: Annotated[int | None, Meta(description="The seed of its avatar, if known.")]
+    steps: Annotated[int | None, Meta(description="The steps of its avatar, if known.")]
+    engines: Annotated[Engines, Meta(description="What was at work.")]
+    writer: Annotated[Maker | None, Meta(description="Who wrote the persona, if known.")]
+    painter: Annotated[Maker | None, Meta(description="Who drew the avatar, if known.")]
+    created_at_ms: Annotated[int, Meta(description="Milliseconds since 1970.")]
+    avatar_url: Annotated[str, Meta(description="The avatar's path.")]
+    card_png_url: Annotated[str, Meta(description="The path of the avatar that carries its character card.")]
+    card_json_url: Annotated[str, Meta(description="The path of the character card.")]
 
 
-class _Page(msgspec.Struct, frozen=True, omit_defaults=True):
-    items: list[AgentItem]
-    before: str | None = None
+class AgentPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A page of agents."""
+
+    items: Annotated[list[AgentItem], Meta(description="Newest first.")]
+    before: NextPage | None = None
 
 
 class GalleryRoutes:
@@ -91,7 +95,7 @@ class GalleryRoutes:
         gallery = await self._agents.list(
             self._owner_of(request), query=words, limit=page_limit(query.get("limit")), before=query.get("before")
         )
-        return _json(_Page([self._item(agent) for agent in gallery.items], gallery.before))
+        return _json(AgentPage(items=[self._item(agent) for agent in gallery.items], before=gallery.before))
 
     async def show(self, request: Request) -> Response:
         """One agent."""
@@ -176,5 +180,5 @@ def page_limit(text: str | None) -> int:
     return int(text)
 
 
-def _json(body: Any) -> Response:
+def _json(body: msgspec.Struct) -> Response:
     return Response(msgspec.json.encode(body), media_type="application/json")

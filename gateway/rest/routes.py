@@ -1,7 +1,7 @@
 """The REST side: start, show, list and cancel hatches, fetch finished files, and say how the gateway is."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -12,25 +12,13 @@ from actors.artifacts import ArtifactStore
 from gateway.access.auth import COOKIE, Access, user_of
 from gateway.access.capability import Signer
 from gateway.live.sessions import Beginning, Sessions
+from gateway.rest.answers import HatchCancelled, HatchStarted, Health, Link, LoggedIn, Readiness, SessionPage
 from gateway.rest.gallery import page_limit
 from gateway.rest.uploads import read_body
 from protocol.commands import HatchRequest, StateName
 from protocol.errors import BadMessage, Invalid
-from protocol.events import SessionItem
 
 _HATCH: Final = msgspec.json.Decoder(HatchRequest)
-
-
-class _Page(msgspec.Struct, frozen=True, omit_defaults=True):
-    items: list[SessionItem]
-    before: str | None = None
-
-
-class _Accepted(msgspec.Struct, frozen=True):
-    session: str
-    epoch: int
-    existing: bool
-    state: StateName
 
 
 class Rest:
@@ -84,7 +72,7 @@ class Rest:
             raise Invalid("an Idempotency-Key has 1 to 200 characters", field="key")
         started = await self._sessions.start(user_of(request), Beginning(hatch=hatch, key=key))
         view = started.view
-        answer = _Accepted(view.session, view.epoch, started.existing, view.state)
+        answer = HatchStarted(session=view.session, epoch=view.epoch, existing=started.existing, state=view.state)
         status = 200 if started.existing else 202
         return _json(answer, status, headers={"Location": f"/v1/hatches/{view.session}"})
 
@@ -96,7 +84,7 @@ class Rest:
         page = await self._sessions.list(
             user_of(request), states=_states(states) if states else None, limit=limit, before=query.get("before")
         )
-        return _json(_Page(page.items, page.before))
+        return _json(SessionPage(items=page.items, before=page.before))
 
     async def show(self, request: Request) -> Response:
         """The session as a snapshot."""
@@ -107,7 +95,7 @@ class Rest:
         """Cancel; the answer is the state as it then is."""
         session = request.path_params["session"]
         view = await self._sessions.cancel(user_of(request), session=session, reason="asked over HTTP")
-        return _json({"session": view.session, "epoch": view.epoch, "seq": view.seq, "state": view.state}, 202)
+        return _json(HatchCancelled(session=view.session, epoch=view.epoch, seq=view.seq, state=view.state), 202)
 
     async def share(self, request: Request) -> Response:
         """201 with a token for `hello.watch_token`, which shows this session to whoever has it, until it expires."""
@@ -115,11 +103,11 @@ class Rest:
         shared = self._access.share(view.record.owner, view.session)
         expires_at_ms = shared.expires_s * 1000
         url = f"/#watch={shared.watch_token}"
-        return _json({"watch_token": shared.watch_token, "expires_at_ms": expires_at_ms, "url": url}, 201)
+        return _json(Link(watch_token=shared.watch_token, expires_at_ms=expires_at_ms, url=url), 201)
 
     async def login(self, request: Request) -> Response:
         """Exchange a bearer token for a cookie, which page and socket then send by themselves."""
-        response = _json({"user": user_of(request)})
+        response = _json(LoggedIn(user=user_of(request)))
         if self._access.required:
             response.set_cookie(
                 COOKIE,
@@ -150,11 +138,12 @@ class Rest:
 
     async def health(self, request: Request) -> Response:
         """Alive."""
-        return _json({"status": "ok"})
+        return _json(Health(status="ok"))
 
     async def readiness(self, request: Request) -> Response:
         """Whether new hatches are taken, and by which engines; if the writer is what is missing, why."""
         obstacle = self._obstacle()
+        status: Literal["ok", "draining", "cannot write", "no writer"]
         if self._sessions.draining:
             status = "draining"
         elif not self._healthy():
@@ -162,10 +151,8 @@ class Rest:
         else:
             status = "ok" if obstacle is None else "no writer"
         engines = self._sessions.workshop.engines
-        body = {"status": status, "engines": engines, "running": self._sessions.running}
-        if obstacle is not None:
-            body["reason"] = obstacle
-        return _json(body, 200 if status == "ok" else 503)
+        answer = Readiness(status=status, engines=engines, running=self._sessions.running, reason=obstacle)
+        return _json(answer, 200 if status == "ok" else 503)
 
 
 def _states(text: str) -> frozenset[StateName]:
@@ -175,5 +162,5 @@ def _states(text: str) -> frozenset[StateName]:
         raise Invalid(f"states is a comma-separated list of states: {error}", field="states") from error
 
 
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _json(body: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(body), status, headers=headers, media_type="application/json")

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from actors.artifacts import ArtifactStore, StoredPicture
 from actors.store.uploads import Uploads
 from gateway.access.quota import Shares
+from gateway.rest.answers import Uploaded
 from protocol.errors import BadMessage, Invalid, Overloaded, TooLarge
 
 UPLOADS_PATH: Final = "/v1/uploads"
@@ -73,7 +74,7 @@ class UploadRoutes:
             self._places.release()
         upload = secrets.token_hex(10)
         await self._uploads.add(owner, upload, picture, room)
-        answer = {"id": upload, "width": picture.width, "height": picture.height, "sha256": picture.sha256}
+        answer = Uploaded(id=upload, width=picture.width, height=picture.height, sha256=picture.sha256)
         return Response(msgspec.json.encode(answer), 201, media_type="application/json")
 
     async def _take(self, data: bytes, format_: str) -> StoredPicture:

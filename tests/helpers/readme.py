@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from gateway.config import SECTIONS
+from tests.helpers.readme_protocol import protocol_tables
 
 HOUSE: Final = ("protocol", "actors", "gateway")
 ROOT: Final = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def _says(module: Path) -> str:
     return docstring.splitlines()[0]
 
 
-GENERATED: Final = {"settings": settings_table, "map": house_map}
+GENERATED: Final = {"settings": settings_table, "map": house_map, "protocol": protocol_tables}
 
 
 def regenerated(text: str) -> str:
