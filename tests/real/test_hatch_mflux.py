@@ -171,3 +171,20 @@ async def test_a_warm_worker_killed_in_mid_step_costs_a_second_attempt_or_this_h
     assert max(snapshot.attempt for snapshot in listener.all(Snapshot, session)) == attempts
     assert end.error is None or (end.error.code, end.error.retryable) == ("image_failed", True)
     check_session(listener, session)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("patience_s", "worker"), [(60.0, "idle"), (0.3, "exited")])
+async def test_a_cancel_keeps_the_warm_worker_if_its_step_ends_within_the_patience(
+    tmp_path: Path, heavy_checkpoint: Path, patience_s: float, worker: str
+) -> None:
+    settings = {"image__warm": True, "cancel__patience_s": patience_s}
+    async with mflux_client(tmp_path, heavy_checkpoint, **settings) as listener:
+        session = (await listener.start(redraw(steps=4, side=448))).session
+        first = await listener.until(Progress, lambda progress: progress.step == 1)
+        await listener.send(Cancel(id=1, session=session))
+        end = await listener.end(session)
+    assert first.step_s is not None
+    assert first.step_s > 1.0, "a step is longer than the short patience"
+    assert (end.outcome, end.receipt.worker) == ("cancelled", worker)
+    check_session(listener, session)
