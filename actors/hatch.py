@@ -107,7 +107,9 @@ class Hatch:
         if self._lifecycle.decided:
             return
         if self._lifecycle.persona is None:
-            await self._workshop.image.prewarm(self._record.hatch.image)
+            image, asked = self._workshop.image, self._record.hatch.image
+            await image.prewarm(asked)
+            self._lifecycle.expect_drawing(await image.expected(asked))
         children = [ChildSpec("mflux", self._run_mflux, Restart.TRANSIENT, _crashed)]
         if self._lifecycle.persona is None:
             children.insert(0, ChildSpec("llm", self._run_llm, Restart.TRANSIENT, _llm_may_return))

@@ -146,8 +146,6 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Pictures that are drawn at a time."""
     warm: bool = True
     """Whether a worker keeps the model loaded between pictures, where the command can be run that way."""
-    patience_s: Positive = 20.0
-    """Seconds that a cancelled step may take to end before its worker, and the loaded model, is given up."""
     idle_s: Positive = 1800.0
     """Seconds without a picture after which a worker leaves and its memory is free again."""
     jobs: Count = 1000
@@ -176,6 +174,13 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The largest picture, in pixels."""
     max_steps: Count = 100
     """The most steps that a hatch may ask for."""
+
+
+class CancelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a cancel waits for."""
+
+    patience_s: Positive = 20.0
+    """Seconds that a cancelled step may take to end before its worker, and the loaded model, is given up."""
 
 
 class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -283,6 +288,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     access: AccessConfig = AccessConfig()
     llm: LlmConfig = LlmConfig()
     image: ImageConfig = ImageConfig()
+    cancel: CancelConfig = CancelConfig()
     hatch: HatchConfig = HatchConfig()
     wire: WireConfig = WireConfig()
     sim: SimConfig = SimConfig()

@@ -81,7 +81,7 @@ async def open_painter(
         )
         return
     settings = WarmSettings(
-        patience_s=image.patience_s,
+        patience_s=config.cancel.patience_s,
         idle_s=image.idle_s,
         jobs=image.jobs,
         memory_bytes=round(image.memory_gb * 1e9) or None,

@@ -242,7 +242,10 @@ class Thinking(Event, frozen=True, kw_only=True):
 
 
 class Progress(Event, frozen=True, kw_only=True):
-    """How far the whole hatch is, and how that is known. `eta_s` is [p50, p90]."""
+    """How far the whole hatch is, and how that is known.
+
+    `eta_s` is [p50, p90] seconds to its picture, from any stage; it is left out while a part of them is unknown.
+    """
 
     session: SessionId
     percent: Percent

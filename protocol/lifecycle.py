@@ -24,6 +24,7 @@ from protocol.events import (
     Thinking,
     WorkerFate,
 )
+from protocol.forecast import Range
 from protocol.journal import Entry, EpochBegun, Recovered
 from protocol.persona import Persona
 from protocol.progress import PERSONA_DONE, Details, ProgressModel
@@ -54,6 +55,11 @@ class Lifecycle:
         self._born = self._entered = now
         self._cancelled_at: float | None = None
         self._spent: defaultdict[StateName, float] = defaultdict(float)
+        self._drawing_s: Range | None = None
+
+    def expect_drawing(self, seconds: Range | None) -> None:
+        """How long the drawing will take, p50 and p90, so that the writer's time left tells that of the whole hatch."""
+        self._drawing_s = seconds
 
     def begin(self) -> list[Entry]:
         """What there is to say at once: of a redraw, the given persona."""
@@ -133,7 +139,8 @@ class Lifecycle:
             case mail.ThoughtGrew(delta=delta):
                 return [Thinking(session=self.session, delta=delta)]
             case mail.WritingAdvanced(fraction=fraction, basis=basis, eta_s=eta_s):
-                return _said(reach("persona", basis, "Writing the persona", fraction, eta_s=eta_s))
+                whole_s = _both(eta_s, self._drawing_s)
+                return _said(reach("persona", basis, "Writing the persona", fraction, eta_s=whole_s))
             case mail.PersonaWritten(persona=persona, writer=writer):
                 self.persona = persona
                 ready = PersonaReady(session=self.session, seq=self._next_seq(), persona=persona, writer=writer)
@@ -267,6 +274,13 @@ class Lifecycle:
 
 def _said(progress: Entry | None) -> list[Entry]:
     return [] if progress is None else [progress]
+
+
+def _both(first: Range | None, second: Range | None) -> Range | None:
+    """One after the other; None while either is unknown."""
+    if first is None or second is None:
+        return None
+    return round(first[0] + second[0], 1), round(first[1] + second[1], 1)
 
 
 def _ms(seconds: float) -> int:

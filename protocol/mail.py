@@ -74,7 +74,7 @@ class LlmLeft(Mail, frozen=True, kw_only=True):
 
 
 class RenderQueued(Mail, frozen=True, kw_only=True):
-    """The mflux actor waits for a slot; `position` counts from 1, `eta_s` is [p50, p90] seconds to its turn."""
+    """The mflux actor waits for a slot; `position` counts from 1, `eta_s` is [p50, p90] seconds to the picture."""
 
     position: int
     eta_s: tuple[float, float] | None = None

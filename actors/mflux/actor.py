@@ -54,7 +54,7 @@ async def run_mflux_actor(
     async def on_position(position: int) -> None:
         nonlocal expected
         expected = expected or await engine.expected(order.image)
-        await tell(RenderQueued(position=position, eta_s=_until_turn(position, expected, slots)))
+        await tell(RenderQueued(position=position, eta_s=_until_drawn(position, expected, slots)))
 
     async with slots.hold(order.owner, on_position) as slot:
         steps = engine.planned_steps(order.image)
@@ -74,9 +74,9 @@ async def run_mflux_actor(
     await tell(PictureStored(**msgspec.structs.asdict(stored), painter=maker, seed=order.seed, steps=steps or None))
 
 
-def _until_turn(position: int, expected: Range | None, slots: Slots) -> Range | None:
-    """As if all drawings took as long as this one, and those under way had only begun."""
+def _until_drawn(position: int, expected: Range | None, slots: Slots) -> Range | None:
+    """Its turn and then itself, as if all drawings took as long as this one, and those under way had only begun."""
     if expected is None:
         return None
-    rounds = position / max(slots.capacity - slots.quarantined, 1)
+    rounds = position / max(slots.capacity - slots.quarantined, 1) + 1
     return round(rounds * expected[0], 1), round(rounds * expected[1], 1)

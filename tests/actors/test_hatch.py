@@ -138,6 +138,20 @@ async def test_from_a_sentence_to_a_picture(autojump_clock: trio.testing.MockClo
     assert "an owl" in writer.requests[0].prompt
 
 
+async def test_the_time_left_is_that_of_the_whole_hatch_while_it_is_written(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    painter = ScriptedPainter()
+    painter.usual_s = (100.0, 120.0)
+    first, *rest = pieces()
+    house = House(ScriptedWriter([first, 1.0, *rest]), painter)
+    await house.end_of()
+    told = [entry for entry in house.recorder.of() if isinstance(entry, Progress) and entry.stage == "persona"]
+    left = [progress.eta_s for progress in told if progress.eta_s is not None]
+    assert left
+    assert all(100 < likely <= at_worst and at_worst > 120 for likely, at_worst in left)
+
+
 async def test_done_comes_with_100_percent_in_the_same_portion(autojump_clock: trio.testing.MockClock) -> None:
     house = House()
     await house.end_of()

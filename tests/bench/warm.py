@@ -1,7 +1,8 @@
 """What a warm worker saves and costs, with real mflux and tiny checkpoints: `python -m tests.bench.warm [PART…]`.
 
 Parts: `start` (first step, warm against one-shot), `overhead` (a job against a bare loop around generate_image),
-`cancel` (in a step of seconds, with and without patience) and `soak` (50 jobs, 15 of them cancelled).
+`previews` (what a step costs more with them), `cancel` (in a step of seconds, with and without patience) and `soak` (50
+jobs, 15 of them cancelled).
 """
 
 import json
@@ -15,6 +16,7 @@ from random import Random
 
 import trio
 
+from actors.mflux.previews import PreviewLimits, PreviewSettings
 from actors.mflux.warm.engine import WarmSettings
 from protocol.mail import StepFinished
 from tests.helpers.tiny_mflux import mflux_env, tiny_checkpoint
@@ -23,6 +25,7 @@ from tests.real.test_warm import Bench, at_stage, at_step, one_shot_bench, open_
 PAIRS = 5
 LOOP_JOBS, LOOP_STEPS, LOOP_SIDE = 6, 8, 512
 CANCELS = 4
+STEP_SIDE = 448
 JOBS, CANCELLED = 50, 15
 
 BARE_LOOP = """
@@ -73,13 +76,28 @@ async def overhead(directory: Path, tiny: Path) -> None:
     print("medians {:+.1%}, least disturbed {:+.1%}".format(*shares))
 
 
+async def previews(directory: Path, tiny: Path) -> None:
+    """A step whose picture is decoded, saved and shown against one that is not, in rounds that alternate."""
+    settings = PreviewSettings(limits=PreviewLimits(), limiter=trio.CapacityLimiter(1))
+    async with (
+        warm_bench(directory, tiny) as plain,
+        warm_bench(directory / "shown", tiny, previews=settings) as showing,
+    ):
+        without, with_ = [], []
+        for _ in range(PAIRS):
+            without.append(await _step_s(plain))
+            with_.append(await _step_s(showing))
+    cost_s = statistics.median(with_) - statistics.median(without)
+    print(f"a step at {STEP_SIDE}: {_spread(without)}, with a preview {_spread(with_)}: {cost_s:.3f} s more")
+
+
 async def cancel(directory: Path, heavy: Path) -> None:
     """Asked for in the middle of a long step: how much longer than the step it takes, and than the patience."""
     async with warm_bench(directory, heavy) as warm:
         step_s = await _step_s(warm)
         late = []
         for _ in range(CANCELS):
-            took = await warm.draw_until(at_step(1), 0.3, side=448, steps=4)
+            took = await warm.draw_until(at_step(1), 0.3, side=STEP_SIDE, steps=4)
             late.append(took - (step_s - 0.3))
             assert warm.left.fate == "idle"
         print(f"cancel in a step of {step_s:.1f} s: model kept; receipt {_spread(late)} after the step's usual end")
@@ -87,7 +105,7 @@ async def cancel(directory: Path, heavy: Path) -> None:
     async with warm_bench(directory, heavy, WarmSettings(patience_s=patience_s)) as warm:
         late = []
         for _ in range(2):
-            late.append(await warm.draw_until(at_step(1), 0.3, side=448, steps=4) - patience_s)
+            late.append(await warm.draw_until(at_step(1), 0.3, side=STEP_SIDE, steps=4) - patience_s)
             assert warm.left.fate == "exited"
         print(f"with a patience of {patience_s} s: worker replaced; receipt {_spread(late)} after the patience's end")
 
@@ -120,7 +138,7 @@ async def _timed(warm: Bench) -> float:
 
 
 async def _step_s(warm: Bench) -> float:
-    await warm.draw(steps=4, side=448)
+    await warm.draw(steps=4, side=STEP_SIDE)
     return statistics.median(m.step_s for _, m in warm.told if isinstance(m, StepFinished) and m.step > 1 and m.step_s)
 
 
@@ -141,7 +159,7 @@ async def main(parts: list[str]) -> None:
         directory = Path(name)
         tiny = await trio.to_thread.run_sync(lambda: tiny_checkpoint(directory / "tiny"))
         heavy = await trio.to_thread.run_sync(lambda: tiny_checkpoint(directory / "heavy", layers=1, width=512))
-        for part, checkpoint in ((start, tiny), (overhead, tiny), (cancel, heavy), (soak, tiny)):
+        for part, checkpoint in ((start, tiny), (overhead, tiny), (previews, tiny), (cancel, heavy), (soak, tiny)):
             if not parts or part.__name__ in parts:
                 await part(directory / part.__name__, checkpoint)
 

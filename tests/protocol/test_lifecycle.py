@@ -163,6 +163,16 @@ def test_every_message_of_waiting_tells_the_place_in_line() -> None:
     assert (waiting.stage, waiting.queue_position, waiting.eta_s) == ("waiting", 3, (4.0, 5.0))
 
 
+def test_the_time_left_of_the_writing_is_that_of_the_whole_hatch_or_unknown() -> None:
+    told = Told("writing")
+    writing = mail.WritingAdvanced(fraction=0.5, basis="estimated", eta_s=(1.23, 2.0))
+    assert last_progress(told.handle(writing)).eta_s is None
+    told.lifecycle.expect_drawing((10.0, 12.5))
+    assert last_progress(told.handle(writing)).eta_s == (11.2, 14.5)
+    without_a_rate = mail.WritingAdvanced(fraction=0.6, basis="estimated")
+    assert last_progress(told.handle(without_a_rate)).eta_s is None
+
+
 def test_reading_the_prompt_is_measured_and_moves_nothing() -> None:
     said = last_progress(Told("writing").handle(mail.PromptAdvanced(fraction=0.5)))
     assert (said.percent, said.stage, said.basis) == (0.0, "persona", "measured")

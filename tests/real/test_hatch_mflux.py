@@ -1,17 +1,19 @@
 """Whole hatches through the unmodified mflux command in a PTY, with a tiny checkpoint: progress, pictures, cancels."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from PIL import Image
 
 from protocol.commands import Cancel, HatchRequest, ImageOptions
-from protocol.events import Artifact, End, Progress, State
+from protocol.events import Artifact, End, Progress, Snapshot, State
 from protocol.maker import Maker
 from tests.helpers.gateways import PERSONA, Listener, check_session, listening_client, running_gateway
 from tests.helpers.tiny_mflux import MFLUX_COMMAND, tiny_checkpoint
@@ -30,10 +32,11 @@ def heavy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def mflux_client(data: Path, checkpoint: Path) -> AsyncIterator[Listener]:
+async def mflux_client(data: Path, checkpoint: Path, **settings: Any) -> AsyncIterator[Listener]:
     engine = f"{MFLUX_COMMAND} --model {checkpoint}"
+    settings = {"llm__engine": "demo", "image__engine": engine, "image__warm": False, **settings}
     async with (
-        running_gateway(data, OFFLINE, llm__engine="demo", image__engine=engine, image__warm=False) as gateway,
+        running_gateway(data, OFFLINE, **settings) as gateway,
         listening_client(gateway) as listener,
     ):
         yield listener
@@ -149,3 +152,39 @@ async def test_a_cancel_in_a_step_of_seconds_takes_less_than_half_a_second(
     assert end.outcome == "cancelled"
     assert (end.receipt.steps_done, end.receipt.worker) == (1, "exited")
     assert took < 0.5
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("restarts", "outcome", "attempts"), [(1, "done", 2), (0, "failed", 1)])
+async def test_a_warm_worker_killed_in_mid_step_costs_a_second_attempt_or_this_hatch_alone(
+    tmp_path: Path, checkpoint: Path, restarts: int, outcome: str, attempts: int
+) -> None:
+    async with mflux_client(tmp_path, checkpoint, image__warm=True, hatch__restarts=restarts) as listener:
+        session = (await listener.start(redraw(steps=8, side=512))).session
+        await listener.until(Progress, lambda progress: progress.step == 2)
+        (worker,) = processes_below(tmp_path / "jobs")
+        os.kill(int(worker), signal.SIGKILL)
+        end = await listener.end(session)
+        later = (await listener.start(redraw(steps=2, side=64), id=101)).session
+        assert (await listener.end(later)).outcome == "done"
+    assert end.outcome == outcome
+    assert max(snapshot.attempt for snapshot in listener.all(Snapshot, session)) == attempts
+    assert end.error is None or (end.error.code, end.error.retryable) == ("image_failed", True)
+    check_session(listener, session)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("patience_s", "worker"), [(60.0, "idle"), (0.3, "exited")])
+async def test_a_cancel_keeps_the_warm_worker_if_its_step_ends_within_the_patience(
+    tmp_path: Path, heavy_checkpoint: Path, patience_s: float, worker: str
+) -> None:
+    settings = {"image__warm": True, "cancel__patience_s": patience_s}
+    async with mflux_client(tmp_path, heavy_checkpoint, **settings) as listener:
+        session = (await listener.start(redraw(steps=4, side=448))).session
+        first = await listener.until(Progress, lambda progress: progress.step == 1)
+        await listener.send(Cancel(id=1, session=session))
+        end = await listener.end(session)
+    assert first.step_s is not None
+    assert first.step_s > 1.0, "a step is longer than the short patience"
+    assert (end.outcome, end.receipt.worker) == ("cancelled", worker)
+    check_session(listener, session)

@@ -11,7 +11,7 @@ from tests.helpers.tiny_mflux import MFLUX_COMMAND, mflux_env, tiny_checkpoint
 
 @pytest.mark.timeout(120)
 async def test_mflux_shows_its_steps_on_a_terminal(tmp_path: Path) -> None:
-    model = tiny_checkpoint(tmp_path / "model")
+    model = tiny_checkpoint(tmp_path / "model", layers=1, width=256)  # a step takes long enough to be seen alone
     program = Program(name="mflux", argv=(MFLUX_COMMAND, f"--model={model}"))
     pipes, terminal = await probe(program, mflux_env(), root=tmp_path / "jobs")
     assert judge(program, pipes, terminal).status == "ok"

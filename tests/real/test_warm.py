@@ -260,10 +260,8 @@ async def test_interrupts_while_it_loads_or_waits_change_nothing(tmp_path: Path,
         assert warm.workers == [worker]
 
 
-async def test_a_worker_leaves_after_its_jobs_or_when_idle_and_is_replaced_when_needed(
-    tmp_path: Path, checkpoint: Path
-) -> None:
-    async with warm_bench(tmp_path, checkpoint, WarmSettings(jobs=2, idle_s=0.5)) as warm:
+async def test_a_worker_leaves_after_its_jobs_and_is_replaced_when_needed(tmp_path: Path, checkpoint: Path) -> None:
+    async with warm_bench(tmp_path, checkpoint, WarmSettings(jobs=2)) as warm:
         expected = warm.pixels(await warm.draw())
         (first,) = warm.workers
         assert warm.pixels(await warm.draw()) == expected
@@ -271,6 +269,12 @@ async def test_a_worker_leaves_after_its_jobs_or_when_idle_and_is_replaced_when_
         assert warm.workers == []
         assert warm.pixels(await warm.draw()) == expected
         assert warm.workers != [first]
+
+
+async def test_a_worker_leaves_when_idle(tmp_path: Path, checkpoint: Path) -> None:
+    async with warm_bench(tmp_path, checkpoint, WarmSettings(idle_s=0.1)) as warm:
+        await warm.draw()
+        assert warm.left == WorkerLeft(fate="idle")
         await poll(lambda: not warm.workers)
 
 

@@ -1,14 +1,17 @@
 """Who could draw here: mflux's commands, its version, its models, and whether the configured command exists."""
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Final
 
 import msgspec
 
 from actors.mflux.detect import COMMANDS, find_command, is_downloaded
 from actors.mflux.oneshot import Program
+from actors.mflux.warm.program import warm_program
 from actors.versions import version_beside
 from gateway.config import Config, ConfigError
 from gateway.doctor.checks.tape import check_tape
@@ -57,7 +60,17 @@ def check_image(config: Config, environ: Mapping[str, str]) -> list[Finding]:
     findings = [_check_version(installed, wanted=engine == "auto")]
     if installed:
         findings.append(_check_models(installed, wanted=engine == "auto"))
-    return [*findings, _check_engine(engine, environ)]
+    if is_tape(engine):
+        return [*findings, check_tape("painter", engine)]
+    try:
+        program = configured_program(engine, environ)
+    except ConfigError as error:
+        remedy = "--image auto, or a command that hatchery engines lists"
+        return [*findings, problem("painter", str(error), remedy)]
+    findings.append(_check_engine(engine, program))
+    if program is not None and program.name.startswith("mflux-"):
+        findings.append(_check_worker(program, wanted=config.image.warm, here=find_spec("mflux") is not None))
+    return findings
 
 
 def _check_version(installed: list[MfluxCommand], *, wanted: bool) -> Finding:
@@ -82,15 +95,24 @@ def _check_models(installed: list[MfluxCommand], *, wanted: bool) -> Finding:
     return notice("models", found, f"{installed[0].line} --prompt 'an owl' downloads its model of tens of gigabytes")
 
 
-def _check_engine(engine: str, environ: Mapping[str, str]) -> Finding:
-    if is_tape(engine):
-        return check_tape("painter", engine)
-    try:
-        program = configured_program(engine, environ)
-    except ConfigError as error:
-        return problem("painter", str(error), "--image auto, or a command that hatchery engines lists")
+def _check_engine(engine: str, program: Program | None) -> Finding:
     if program is None:
         return ok("painter", "sim, which draws nothing real")
     if engine == "auto" and program.name == "demo":
         return notice("painter", "auto falls back to the demo renderer", "hatchery engines lists what else there is")
     return ok("painter", f"{'auto takes ' if engine == 'auto' else ''}{program.name} ({program.argv[0]})")
+
+
+def _check_worker(program: Program, *, wanted: bool, here: bool) -> Finding:
+    """Whether the model stays loaded between pictures; `here`: mflux is installed in Hatchery's own environment."""
+    each = "each picture starts a process that loads the model anew"
+    if not wanted:
+        return ok("worker", f"image.warm is off: {each}")
+    if not here:
+        return notice(
+            "worker", f"mflux is not in Hatchery's environment: {each}", f"install it beside {sys.executable}"
+        )
+    if warm_program(program.argv) is None:
+        found = f"a worker cannot be told all of {shlex.join((program.name, *program.argv[1:]))!r}: {each}"
+        return notice("worker", found, "leave flags out that are no matter of model, size, steps, guidance or LoRA")
+    return ok("worker", "keeps the model loaded between pictures")

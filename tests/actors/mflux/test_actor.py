@@ -118,8 +118,8 @@ async def test_it_tells_its_place_in_line(autojump_clock: trio.testing.MockClock
     assert studio.letters[1] == DrawingBegan(steps=2)
 
 
-@pytest.mark.parametrize(("capacity", "eta_s"), [(1, (10.0, 12.0)), (2, (5.0, 6.0))])
-async def test_its_turn_is_reckoned_from_what_a_picture_takes(
+@pytest.mark.parametrize(("capacity", "eta_s"), [(1, (20.0, 24.0)), (2, (15.0, 18.0))])
+async def test_its_wait_is_reckoned_from_what_a_picture_takes(
     autojump_clock: trio.testing.MockClock, capacity: int, eta_s: tuple[float, float]
 ) -> None:
     studio = Studio(ScriptedPainter(), capacity)

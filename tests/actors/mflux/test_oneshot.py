@@ -387,7 +387,7 @@ async def test_a_failed_picture_teaches_nothing(easel: Easel) -> None:
 
 
 async def test_previews_are_shown_when_they_are_asked_for(easel: Easel) -> None:
-    image = ImageOptions(steps=4, width=480, height=384)
+    image = ImageOptions(steps=12, width=480, height=384)  # enough of them to show one, however busy the machine
     previews = PreviewSettings(limits=PreviewLimits(side=64), limiter=trio.CapacityLimiter(1))
     for settings in (None, previews):
         engine = OneShotEngine(

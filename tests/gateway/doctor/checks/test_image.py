@@ -107,3 +107,36 @@ def test_the_program_that_the_settings_mean(install: Install, environ: dict[str,
     assert program.argv == (str(path),)
     with pytest.raises(ConfigError):
         configured_program("your-mflux", environ)
+
+
+@pytest.mark.parametrize(
+    ("flags", "warm", "status", "words"),
+    [
+        ("", True, "ok", "keeps the model loaded"),
+        ("--quantize 8 --steps 4", True, "ok", "keeps the model loaded"),
+        ("--vae-tiling", True, "notice", "--vae-tiling"),
+        ("", False, "ok", "image.warm is off"),
+    ],
+)
+def test_whether_the_model_stays_loaded_is_said(
+    install: Install, environ: dict[str, str], flags: str, warm: bool, status: str, words: str
+) -> None:
+    install()
+    config = load_config(flags={"image.engine": f"{FIRST} {flags}", "image.warm": warm})
+    worker = by_subject(check_image(config, environ))["worker"]
+    assert (worker.status, words in worker.found) == (status, True)
+    assert bool(worker.remedy) == (status != "ok")
+
+
+def test_an_mflux_elsewhere_cannot_be_kept_warm(
+    install: Install, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install()
+    monkeypatch.setattr("gateway.doctor.checks.image.find_spec", lambda _name: None)
+    worker = by_subject(check_image(settings(FIRST), environ))["worker"]
+    assert worker.status == "notice"
+    assert sys.executable in worker.remedy
+
+
+def test_of_a_painter_that_is_not_mflux_there_is_no_worker_to_speak_of(environ: dict[str, str]) -> None:
+    assert "worker" not in by_subject(check_image(settings("demo"), environ))
