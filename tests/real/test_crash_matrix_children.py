@@ -22,7 +22,7 @@ COMMON: Final = {
     "HATCHERY_HATCH_RESTARTS": "20",  # a hatch that is hit again and again is still to be done
     "HATCHERY_LLM_SLOTS": "4",
     "HATCHERY_SIM_TOKENS_PER_S": "2000",
-    "HATCHERY_SIM_STEP_S": "0.1",
+    "HATCHERY_SIM_STEP_S": "0.4",
     "HF_HUB_OFFLINE": "1",
     "MLX_DISABLE_COMPILE": "1",
 }
@@ -33,8 +33,8 @@ from pathlib import Path
 
 args = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 for step in range(5):
-    print(f"\\r{25 * step:3d}%|#         | {step}/4 [00:01<00:01,  1.00s/it]", end="", flush=True)
-    time.sleep(0.1)
+    print("\\r%3d%%|#         | %d/4 [00:01<00:01,  1.00s/it]" % (25 * step, step), end="", flush=True)
+    time.sleep({step_s})
 Path(args["--output"]).write_bytes((Path(__file__).parent / "png").read_bytes())
 """
 
@@ -43,7 +43,7 @@ def _guarded(directory: Path) -> Site:
     """Short-lived painters in four slots: what a guard is for."""
     (directory / "png").write_bytes(png(64, 64))
     painter = directory / "paint.py"
-    painter.write_text(PAINTER)
+    painter.write_text(PAINTER.format(step_s=0.3))
     slots = {"HATCHERY_IMAGE_SLOTS": "4"}
     return Site(directory, COMMON | slots, "--llm", "sim", "--image", f"{sys.executable} -S {painter}")
 
