@@ -89,9 +89,9 @@ class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     link_s: Positive = 86_400.0
     """Seconds that a link for watching one session works."""
     connections_per_user: Count = 100
-    """WebSockets at a time of a user with a token."""
+    """WebSockets and event streams at a time of a user with a token."""
     connections_per_address: Count = 500
-    """WebSockets at a time from one address, where tokens are needed."""
+    """WebSockets and event streams at a time from one address, where tokens are needed."""
     hatches_per_user: Count = 100
     """Hatches that may run or wait at a time for a user with a token."""
     queued_per_user: Count = 100

@@ -128,7 +128,14 @@ async def open_services(
             limits=_dialogue_limits(config),
             server=f"hatchery/{version('hatchery')}",
         )
-        streams = EventStreams(sessions, hub, ticker, heartbeat_s=config.server.heartbeat_s, owner_of=user_of)
+        streams = EventStreams(
+            sessions,
+            hub,
+            ticker,
+            heartbeat_s=config.server.heartbeat_s,
+            owner_of=user_of,
+            place_of=entrance.place_of,
+        )
         if log.store is not None:
             engine_room.start_soon(keep_up, log.store, retention(config), ticker, config.hatch.upkeep_s)
         await sessions.resume(log.unfinished)

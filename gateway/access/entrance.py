@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import msgspec
 import structlog
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from gateway.access.auth import Access, AccessLimits, Identity
 from gateway.access.proxies import TrustedProxies
@@ -59,6 +60,10 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
             if identity.session is None:
                 stack.enter_context(self.turnstile.user(identity.user))
             yield
+
+    def place_of(self, request: Request) -> AbstractContextManager[None]:
+        """The same for a recognised request whose answer goes on and on."""
+        return self.place(request.state.identity, request.client.host if request.client else None)
 
 
 def open_entrance(config: Config, secret: bytes, now_s: Callable[[], float] = time.time) -> Entrance:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 import msgspec
@@ -34,17 +35,26 @@ _EVENT_ID: Final = re.compile(r"([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})", re
 class EventStreams:
     """`GET /v1/hatches/{session}/events`: all streams of one gateway, with one timer for the heartbeats of them all.
 
-    `owner_of` tells who asks, and may raise.
+    `owner_of` tells who asks, `place_of` gives them a place among the connections for as long as the stream is open;
+    both may raise.
     """
 
     def __init__(
-        self, sessions: Sessions, hub: Hub, ticker: Ticker, *, heartbeat_s: float, owner_of: Callable[[Request], str]
+        self,
+        sessions: Sessions,
+        hub: Hub,
+        ticker: Ticker,
+        *,
+        heartbeat_s: float,
+        owner_of: Callable[[Request], str],
+        place_of: Callable[[Request], AbstractContextManager[None]],
     ) -> None:
         self._sessions = sessions
         self._hub = hub
         self._ticker = ticker
         self._heartbeat_s = heartbeat_s
         self._owner_of = owner_of
+        self._place_of = place_of
         self._open: dict[_Stream, None] = {}
         self._beating = False
         self._closed = trio.lowlevel.ParkingLot()
@@ -57,7 +67,8 @@ class EventStreams:
         """What happens in a session: after a snapshot, unless `Last-Event-ID` is current; ends after `end`."""
         owner = self._owner_of(request)
         view = await self._sessions.view(owner, request.path_params["session"])
-        return _Events(self, owner, view, parse_event_id(request.headers.get("last-event-id", "")))
+        cursor = parse_event_id(request.headers.get("last-event-id", ""))
+        return _Events(self, owner, view, cursor, self._place_of(request))
 
     async def wait_closed(self) -> None:
         """Return when no stream is open: when all sessions have ended, once their readers have been told."""
@@ -92,22 +103,31 @@ class EventStreams:
 class _Events:
     """The response; what the client has missed is judged and the client attached with no await in between."""
 
-    def __init__(self, streams: EventStreams, owner: str, view: SessionView, cursor: Cursor | None) -> None:
+    def __init__(
+        self,
+        streams: EventStreams,
+        owner: str,
+        view: SessionView,
+        cursor: Cursor | None,
+        place: AbstractContextManager[None],
+    ) -> None:
         self._streams = streams
         self._owner = owner
         self._view = view
         self._cursor = cursor
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._view.end is not None and self._is_current():
             await Response(status_code=204)(scope, receive, send)  # or a browser would reconnect for ever
             return
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.body"})
-            return
-        cursor = self._cursor if self._is_current() else None
-        await self._streams.serve(self._owner, self._view, cursor, receive, send)
+        with self._place:
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body"})
+                return
+            cursor = self._cursor if self._is_current() else None
+            await self._streams.serve(self._owner, self._view, cursor, receive, send)
 
     def _is_current(self) -> bool:
         return self._cursor is not None and self._view.is_current(self._cursor)

@@ -199,7 +199,7 @@ async def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
 # --- Ctrl-C
 
 
-async def _interrupted(child: Child, *, within_s: float = 15.0) -> None:
+async def _interrupted(child: Child, *, within_s: float = 30.0) -> None:
     """Ctrl-C, as a terminal sends it; afterwards nothing below the command is alive."""
     below = await descendants(child.process.pid)
     child.process.send_signal(signal.SIGINT)

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 import trio
 
+from gateway.serve import Gateway
 from tests.helpers.children import Child
 from tests.helpers.contract import check_messages
 from tests.helpers.crashes import Site
@@ -47,7 +48,7 @@ def _may_unshare() -> bool:
         return False
 
 
-# Where there are none, the last test has the error injected, and test_restart.py a limit on the size of files.
+# Where there are none, the last two tests have the error injected, and test_restart.py a limit on the size of files.
 needs_namespaces = pytest.mark.skipif(not _may_unshare(), reason="no namespaces for this user here")
 
 
@@ -149,6 +150,37 @@ async def test_on_a_full_disk_nothing_is_lost_and_with_room_again_all_goes_on(tm
         await is_done(wire, running)
         await is_done(wire, await begin(wire, "a bear", SHORT))
         assert (await http.get(f"{site.url}/readyz")).status_code == 200
+
+
+async def test_a_store_that_turns_read_only_stops_no_gateway_and_with_it_mended_all_goes_on(tmp_path: Path) -> None:
+    pace: dict[str, Any] = {"sim__tokens_per_s": 2000, "sim__step_s": 0.2, "sim__steps": 4}
+    async with (
+        running_gateway(tmp_path, **pace) as gateway,
+        open_wire(gateway.url) as wire,
+        httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as http,
+    ):
+        running = await begin_drawing(wire)
+        await _let_write(gateway, False)
+        refused = await wire.ask("start", hatch={"prompt": "a bear"})
+        assert (refused["type"], refused["code"], refused["retryable"]) == ("error", "overloaded", True)
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "cannot write")
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get(f"/v1/hatches/{running}")).json()["state"] == "drawing", "what is there can be read"
+        await wire.until(lambda m: m["type"] == "progress" and m["session"] == running and m["stage"] == "decoding")
+        assert not wire.of(running, "end"), "what is not kept is not told"
+        await _let_write(gateway, True)
+        await is_done(wire, running)
+        assert (await http.get("/readyz")).status_code == 200
+        await is_done(wire, await begin(wire, "a bear", SHORT))
+
+
+async def _let_write(gateway: Gateway, allowed: bool) -> None:
+    """Every write to the database is refused by SQLite itself, as on a file system that was remounted read-only."""
+    assert gateway.services.store is not None
+    database = gateway.services.store._database
+    async with database._writing:  # the connection belongs to one thread at a time
+        database._writer.pragma("query_only", int(not allowed))
 
 
 def fill(path: Path) -> None:

@@ -32,8 +32,11 @@ class Child:
         """What stands on stderr by now."""
         return self._said["err"].decode()
 
-    async def until(self, text: str, *, within_s: float = 30.0, stream: Literal["out", "err"] = "out") -> str:
-        """Wait until stdout, or stderr, holds `text`; returns the line that it stands in."""
+    async def until(self, text: str, *, within_s: float = 60.0, stream: Literal["out", "err"] = "out") -> str:
+        """Wait until stdout, or stderr, holds `text`; returns the line that it stands in.
+
+        A second's start takes half a minute on a machine whose cores and disk are taken.
+        """
         with trio.move_on_after(within_s):
             while text not in self._said[stream].decode() and self._open:
                 await self._more.wait()

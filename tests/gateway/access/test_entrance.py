@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+import trio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect
 
@@ -310,6 +311,20 @@ async def test_connections_of_a_user_are_counted(tmp_path: Path) -> None:
             assert await more.closed() == 4505
         async with _wire(gateway):
             pass
+
+
+async def test_event_streams_are_connections_too(tmp_path: Path) -> None:
+    async with _guarded(tmp_path, access__connections_per_user=2) as gateway, _wire(gateway) as wire:
+        events = f"/v1/hatches/{await wire.start()}/events"
+        async with _http(gateway, ADA) as ada, ada.stream("GET", events) as stream:
+            assert stream.status_code == 200
+            check_problem(await ada.get(events), 429, "quota_exceeded")
+            async with open_wire(gateway.url, greet=False) as more:
+                assert (await more.ask("hello", token=ADA))["code"] == "quota_exceeded"
+        async with _http(gateway, ADA) as ada:
+            with trio.fail_after(10):
+                while (await ada.head(events)).status_code == 429:  # noqa: ASYNC110 - nobody is told that one has left
+                    await trio.sleep(0.05)
 
 
 async def test_connections_of_an_address_are_counted_by_what_a_trusted_proxy_says(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import struct
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,7 @@ async def site(data: Path, *, heartbeat_s: float = 60.0, **settings: Any) -> Asy
             services.reception.ticker,
             heartbeat_s=heartbeat_s,
             owner_of=lambda request: request.headers.get("x-user", "ann"),
+            place_of=lambda _request: nullcontext(),
         )
         async with serving(partial(create_app, streams.routes(), entrance=open_entrance(Config(), b"secret"))) as http:
             yield Site(services, streams, http, http.base_url.port or 0)
