@@ -31,7 +31,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class _Collections:
-    """How long garbage collections take; `note` is one of `gc.callbacks`."""
+    """CPU time of garbage collections, which all of them is pause; `note` is one of `gc.callbacks`."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
@@ -39,9 +39,9 @@ class _Collections:
 
     def note(self, phase: Literal["start", "stop"], _info: dict[str, int]) -> None:
         if phase == "start":
-            self._began = time.perf_counter()
+            self._began = time.thread_time()
         else:
-            self.pauses.append(time.perf_counter() - self._began)
+            self.pauses.append(time.thread_time() - self._began)
 
 
 async def _sample_lag(lags: list[float]) -> None:
