@@ -88,7 +88,11 @@ class PtyChild:
         The end is the last slave's closing or the child's exit, even if a process that it left behind holds the
         terminal open. Raises trio.ClosedResourceError once the scope has been left.
         """
-        async with self._receiving:
+        try:
+            self._receiving.acquire_nowait()  # `acquire` would give up this turn, for nothing almost always
+        except trio.WouldBlock:
+            await self._receiving.acquire()
+        try:
             while True:
                 master = await self._ready(trio.lowlevel.wait_readable)
                 chunk = _read(master)
@@ -100,6 +104,8 @@ class PtyChild:
                 else:
                     self._after_exit_bytes -= len(chunk)
                     return chunk
+        finally:
+            self._receiving.release()
 
     async def send(self, data: bytes) -> None:
         """Type raw bytes on the terminal; a line over 4095 bytes is cut by it while it is in canonical mode.

@@ -82,8 +82,7 @@ class Slots:
 
     async def _acquire(self, owner: str, on_position: OnPosition) -> None:
         waiter = _Waiter(owner)
-        self._queues.setdefault(owner, deque()).append(waiter)
-        self._grant()
+        self._enqueue(waiter)
         try:
             while waiter.position:
                 if self.quarantined >= self.capacity:
@@ -94,6 +93,16 @@ class Slots:
         except BaseException:
             self._withdraw(waiter)
             raise
+
+    def _enqueue(self, waiter: _Waiter) -> None:
+        queue = self._queues.setdefault(waiter.owner, deque())
+        queue.append(waiter)
+        turn, rounds = list(self._queues).index(waiter.owner), len(queue)
+        before = sum(min(len(other), rounds - (n > turn)) for n, other in enumerate(self._queues.values()))
+        if self.held + self.quarantined >= self.capacity and before == self.waiting:
+            waiter.move_to(before)  # the last of all: nobody else moves, however many there are
+        else:
+            self._grant()
 
     def _grant(self) -> None:
         while self._queues and self.held + self.quarantined < self.capacity:

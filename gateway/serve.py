@@ -15,6 +15,7 @@ from websockets.frames import CloseCode
 
 from gateway.access.origin import OriginPolicy
 from gateway.app import create_app
+from gateway.collector import calm_collector
 from gateway.config import Config, ConfigError
 from gateway.live.doorkeeper import Doorkeeper
 from gateway.metrics import Metrics
@@ -123,6 +124,7 @@ async def serve_until_signal(config: Config) -> int:
         async with open_gateway(config, open_files=open_files) as gateway:
             asked, patience = trio.Event(), trio.CancelScope()
             await nursery.start(_obey_signals, asked, patience)
+            calm_collector()
             engines = gateway.services.sessions.workshop.engines
             print(f"Hatchery listens at {gateway.url} (writer: {engines.llm}, painter: {engines.image})", flush=True)
             await asked.wait()

@@ -12,6 +12,7 @@ from typing import Final
 
 Range = tuple[float, float]  # p50 and p90, seconds
 
+KEPT_STEPS: Final = 32  # a drawing's own: its first and the latest, however many a bar has counted
 _SHORT_OF_NEXT: Final = 0.95  # of the way to the next measured point
 
 
@@ -20,7 +21,7 @@ class Span(enum.Enum):
 
     LOAD = "load"  # from the start of the job to its step bar
     FIRST_STEP = "first_step"  # which may read the prompt and the weights: mflux evaluates lazily
-    STEP = "step"  # of the others, the mean of one drawing
+    STEP = "step"  # of the others, the mean of the latest of one drawing
     DECODE = "decode"  # from the last step to the end of the job
 
 
@@ -66,7 +67,8 @@ class Forecast:
             self._own_steps.clear()
             self._usual = False
         elif advance > 0:
-            self._own_steps += [took / advance] * advance
+            self._own_steps += [took / advance] * min(advance, KEPT_STEPS)
+            del self._own_steps[1:-KEPT_STEPS]
             if self._step == 0:
                 self._measured[Span.FIRST_STEP] = took / advance
         self._step, self._steps, self._since = step, steps, now

@@ -92,6 +92,7 @@ class BarReader:
         self._scrolled = 0  # rows that finished lines have pushed the bars down
         self._bars: list[tuple[int, BarEvent]] = []  # (row, newest frame), the one drawn last at the end
         self._count = 0
+        self._drawn_tail = ""  # an unfinished frame that is drawn already, and comes again when the next one ends it
 
     @property
     def bars(self) -> tuple[BarEvent, ...]:
@@ -109,6 +110,9 @@ class BarReader:
         """Take the bytes of one read and return what happened, in the order in which it was last drawn."""
         newest: dict[tuple[int, str | None], str] = {}  # frames by row and description, lines by number and None
         for segment in self._terminal.feed(data):
+            drawn, self._drawn_tail = self._drawn_tail, ""
+            if segment.text == drawn and segment.ended == "frame":
+                continue
             head = _head(segment.text)
             if head is not None:
                 key = (segment.row - self._scrolled, head["description"] or "")
@@ -134,6 +138,7 @@ class BarReader:
         bar = parse_bar(tail.text) if tail else None
         if tail is None or bar is None or bar.done is None or (bar.total is None and bar.percent is not None):
             return []  # no bar, or one whose counts the read may have cut
+        self._drawn_tail = tail.text
         return self._draw(tail.row - self._scrolled, bar)
 
     def _draw(self, row: int, bar: Bar) -> list[BarEvent]:

@@ -258,3 +258,21 @@ async def test_nobody_waits_for_slots_that_are_all_quarantined(autojump_clock: t
         slot.quarantine()
     await wait()
     assert refused == ["b", "b"]
+
+
+async def test_who_joins_a_long_line_last_is_told_its_place_and_nobody_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        line = Line(nursery, Slots(1))
+        names = [f"a{number}" for number in range(101)]
+        await line.join(*names)
+        assert [line.told[name] for name in names] == [[], *([place] for place in range(1, 101))]
+    assert line.served == names
+
+
+async def test_the_first_request_of_another_owner_moves_those_behind_it(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        line = Line(nursery, Slots(1))
+        await line.join("a1", "a2", "a3", "b1", "b2", "a4")
+        assert [line.told[name] for name in ("a2", "a3", "b1", "b2", "a4")] == [[1], [2, 3], [2], [4], [5]]

@@ -59,9 +59,9 @@ class Crowd:
         self._seams: dict[int, bytes] = {}
         self._buffer = memoryview(bytearray(READ_BYTES))
         for number in range(shape.connections):
-            sock = _connect(port, socketio=socketio)
+            sock = connect(port, socketio=socketio)
             for commands in _batches(_commands(shape.watched(number))):
-                sock.sendall(_frame(_payload(commands, socketio=socketio)))
+                sock.sendall(frame(_payload(commands, socketio=socketio)))
             sock.setblocking(False)
             self._sockets[sock.fileno()] = sock
             self._seams[sock.fileno()] = b""
@@ -87,7 +87,8 @@ class Crowd:
             sock.close()
 
 
-def _connect(port: int, *, socketio: bool) -> socket.socket:
+def connect(port: int, *, socketio: bool = False) -> socket.socket:
+    """A WebSocket whose handshake is done."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=30)
     path = "/socket.io/?EIO=4&transport=websocket" if socketio else "/v1/ws"
     offer = "" if socketio else "Sec-WebSocket-Protocol: hatch.v1.json\r\n"
@@ -97,7 +98,7 @@ def _connect(port: int, *, socketio: bool) -> socket.socket:
     )
     _read_past(sock, b"maxPayload" if socketio else b"\r\n\r\n")  # Engine.IO's greeting may come in the same read
     if socketio:
-        sock.sendall(_frame(b"40"))
+        sock.sendall(frame(b"40"))
         _read_past(sock, b'40{"sid"')
     return sock
 
@@ -125,7 +126,7 @@ def _payload(commands: Sequence[_Command], *, socketio: bool) -> bytes:
     return f"42{json.dumps(['commands', commands])}".encode() if socketio else json.dumps(commands).encode()
 
 
-def _frame(payload: bytes) -> bytes:
+def frame(payload: bytes) -> bytes:
     """A masked text frame (RFC 6455, section 5.2), with the mask that changes nothing."""
     size = len(payload)
     if size < 126:

@@ -9,13 +9,14 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import IO, Final
 
 import msgspec
 
+from tests.bench.cost import cpu_s, quantile
 from tests.bench.crowd import Crowd
 from tests.bench.shape import Shape
 
@@ -30,7 +31,6 @@ PEERS: Final = ("hatchery", "uvicorn_uvloop", "socketio_uvicorn", "aiohttp_serve
 BASE: Final = "uvicorn_uvloop"
 PATIENCE_S: Final = 60.0
 QUIET_S: Final = 0.3  # without a byte after the last event was sent: what has not come was given up
-TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ def measure(peer: str, shape: Shape) -> Run:
             crowd = Crowd(int(said.readline()), shape, socketio=peer.startswith("socketio"))
             watched = sum(len(shape.watched(number)) for number in range(shape.connections))
             _read_until(crowd, lambda: crowd.count.snapshots >= watched)
-            cpu, wall = _cpu_s(server.pid), time.monotonic()
+            cpu, wall = cpu_s(server.pid), time.monotonic()
             go.write(b"\n")
             go.flush()
             _read_until(crowd, lambda: crowd.count.delivered >= shape.deliveries or _has_line(said))
@@ -75,11 +75,11 @@ def measure(peer: str, shape: Shape) -> Run:
                 shape=shape.name,
                 delivered=crowd.count.delivered,
                 expected=shape.deliveries,
-                cpu_s=_cpu_s(server.pid) - cpu,
+                cpu_s=cpu_s(server.pid) - cpu,
                 wall_s=time.monotonic() - wall,
                 reads=crowd.count.reads,
                 megabytes=crowd.count.bytes / 1e6,
-                age_p99_ms=_p99(crowd.count.ages) * 1000,
+                age_p99_ms=quantile(crowd.count.ages, 0.99) * 1000,
             )
             crowd.close()
         finally:
@@ -99,30 +99,27 @@ def _read_until(crowd: Crowd, enough: Callable[[], bool]) -> None:
             raise TimeoutError(f"after {PATIENCE_S:g} s only {vars(crowd.count) | {'ages': None}}")
 
 
-def _p99(ages: list[float]) -> float:
-    return sorted(ages)[len(ages) * 99 // 100] if ages else 0.0
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of a process (proc_pid_stat(5), fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def run(rounds: int = 3, peers: Sequence[str] = PEERS, shapes: Sequence[Shape] = SHAPES) -> list[Run]:
+    """Run all peers in turn, several rounds, and print medians."""
+    os.sched_setaffinity(0, {1})
+    runs: list[Run] = []
+    for shape in shapes:
+        for _ in range(rounds):
+            runs += [measure(peer, shape) for peer in peers]
+        _print(shape, [run for run in runs if run.shape == shape.name])
+    return runs
 
 
 def main() -> None:
-    """Run all peers in turn, several rounds, and print medians."""
+    """What the command line asks for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     parser.add_argument("shapes", nargs="*", help="numbers from 1; none: all")
     options = parser.parse_args()
-    os.sched_setaffinity(0, {1})
-    runs: list[Run] = []
-    for shape in [SHAPES[int(number) - 1] for number in options.shapes] or SHAPES:
-        for _ in range(options.rounds):
-            runs += [measure(peer, shape) for peer in options.peers]
-        _print(shape, [run for run in runs if run.shape == shape.name])
+    shapes = [SHAPES[int(number) - 1] for number in options.shapes]
+    runs = run(options.rounds, options.peers, shapes or SHAPES)
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(runs)))
 

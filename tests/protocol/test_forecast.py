@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.forecast import Forecast, Past, Span, quantiles
+from protocol.forecast import KEPT_STEPS, Forecast, Past, Span, quantiles
 
 PAST: Past = {Span.LOAD: [10.0], Span.FIRST_STEP: [4.0], Span.STEP: [2.0], Span.DECODE: [3.0]}
 SECONDS = st.floats(0, 1e4)
@@ -84,6 +84,23 @@ def test_the_lessons_of_a_drawing() -> None:
     for step, now in ((0, 10.0), (1, 14.0), (2, 15.0), (3, 18.0)):
         forecast.stepped(step, 3, now)
     assert forecast.lessons(21.0) == {Span.LOAD: 10.0, Span.FIRST_STEP: 4.0, Span.STEP: 2.0, Span.DECODE: 3.0}
+
+
+def test_a_bar_that_counts_bytes_costs_no_more_than_one_that_counts_steps() -> None:
+    forecast = drawing({})
+    for step, now in ((0, 1.0), (1, 5.0), (10**17, 6.0), (10**18 - 1, 16.0), (10**18, 18.0)):
+        forecast.stepped(step, 10**18, now)
+    assert forecast.lessons(21.0)[Span.FIRST_STEP] == 4.0
+    assert forecast.step_s == 2.0
+
+
+def test_the_latest_steps_speak_for_the_next_ones() -> None:
+    forecast = drawing({}, steps=1000)
+    for step in range(1, 501):
+        forecast.stepped(step, 1000, 100.0 * step)
+    for step in range(501, 501 + KEPT_STEPS):
+        forecast.stepped(step, 1000, 50_000.0 + step - 500)
+    assert forecast.eta(50_000.0 + KEPT_STEPS) == (500.0 - KEPT_STEPS, 500.0 - KEPT_STEPS)
 
 
 @pytest.mark.parametrize("told", [[], [(0, 3), (1, 3)], [(0, 2), (1, 2), (2, 2), (0, 2), (1, 2), (2, 2)]])
