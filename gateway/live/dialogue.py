@@ -1,8 +1,10 @@
 """One client's dialogue over its WebSocket: `hello` first, then commands in and answers out, until it closes."""
 
 import contextlib
+import itertools
 import math
-from typing import Final, TypeVar
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 import structlog
@@ -12,6 +14,7 @@ from websockets.frames import Opcode
 from gateway.access.auth import Identity
 from gateway.access.entrance import Entrance
 from gateway.access.quota import Pace
+from gateway.live.answers import error_of, ok_of, resumed_of
 from gateway.live.heartbeat import Heartbeat
 from gateway.live.hub import Hub, Watcher
 from gateway.live.sessions import Beginning, Sessions
@@ -19,7 +22,7 @@ from gateway.live.ticker import Ticker
 from gateway.net.frame import frame
 from gateway.net.websocket import WebSocket, WebSocketClosed
 from protocol.codec import Codec, Rejected, decode_frame
-from protocol.commands import AnyCommand, Cancel, Hello, List, Ping, ResumeCursor, Start, Unwatch, Watch, WatchOptions
+from protocol.commands import AnyCommand, Cancel, Hello, List, Ping, Start, Unwatch, Watch, WatchOptions
 from protocol.envelope import frame_payload
 from protocol.errors import (
     BadMessage,
@@ -32,7 +35,7 @@ from protocol.errors import (
     RateLimited,
     Unauthenticated,
 )
-from protocol.events import Accepted, Error, Limits, Ok, Pong, Resumed, Welcome
+from protocol.events import Accepted, Limits, Ok, Pong, Welcome
 from protocol.events import Sessions as SessionsPage
 from protocol.journal import Epitaph
 from protocol.outbox import TooSlow
@@ -40,7 +43,6 @@ from protocol.view import SessionView
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
 
 VERSION: Final = 1
 CLOSE_RATE: Final = 4003
@@ -119,8 +121,8 @@ class _Dialogue:
         """Raises WebSocketClosed in the end."""
         with trio.move_on_after(self._limits.hello_s) as patience:
             while True:
-                for command in decode_frame(await self._websocket.receive(), self._codec):
-                    await self._take(command)
+                for turn in _turns(decode_frame(await self._websocket.receive(), self._codec)):
+                    await self._take_turn(turn)
                     if self._identity is not None:
                         patience.deadline = trio.current_time() + self._entrance.access.lasts_s(self._identity)
                     await trio.lowlevel.checkpoint()  # others' turn, and the flusher's: a frame may hold 1000 commands
@@ -130,6 +132,14 @@ class _Dialogue:
             self._hang_up(CLOSE_NO_HELLO, "no hello came")
         else:
             self._hang_up(CLOSE_UNAUTHENTICATED, "the login or the link has expired")
+
+    async def _take_turn(self, turn: list[AnyCommand | Rejected]) -> None:
+        if len(turn) == 1:
+            await self._take(turn[0])
+            return
+        async with trio.open_nursery() as nursery:
+            for command in turn:
+                nursery.start_soon(self._take, command)
 
     async def _take(self, command: AnyCommand | Rejected) -> None:
         wait_s = self._pace.take(trio.current_time())
@@ -146,14 +156,14 @@ class _Dialogue:
             await self._handle(command)
         except HatcheryError as error:
             session = getattr(command, "session", None)
-            self._hub.say(self._watcher, _error(error, command.id, session))
+            self._hub.say(self._watcher, error_of(error, command.id, session))
             if isinstance(command, Hello):
                 self._turn_away(error)
 
     def _slow_down(self, id_: str | int | None, wait_s: float | None) -> None:
         wait_ms = None if wait_s is None else math.ceil(wait_s * 1000)
         error = RateLimited("too many messages: send fewer, or many in one command", retry_after_ms=wait_ms)
-        self._hub.say(self._watcher, _error(error, id_))
+        self._hub.say(self._watcher, error_of(error, id_))
         if wait_s is None:
             log.info("too_many_messages")
             self._hang_up(CLOSE_RATE, "too many messages")
@@ -176,7 +186,7 @@ class _Dialogue:
         self._websocket.close(code, reason)
 
     def _refuse(self, rejected: Rejected) -> None:
-        self._hub.say(self._watcher, _error(rejected.error, rejected.id))
+        self._hub.say(self._watcher, error_of(rejected.error, rejected.id))
         self._bad += 1
         if self._bad > self._limits.bad_messages:
             log.info("too_many_bad_messages")
@@ -212,7 +222,7 @@ class _Dialogue:
             case Unwatch(id=id_, session=session):
                 view = await self._sessions.view(self._user, session)
                 self._hub.detach(self._watcher, session)
-                self._hub.say(self._watcher, _ok(id_, view))
+                self._hub.say(self._watcher, ok_of(id_, view))
             case List():
                 await self._list(command)
             case Ping(id=id_):
@@ -227,7 +237,7 @@ class _Dialogue:
         self._pace.take(trio.current_time())  # this `hello`
         if identity.session is None:
             self._watcher.owner = identity.user
-        resumed = [_judge(cursor, view) for cursor, view in found]  # with no await before they are attached
+        resumed = [resumed_of(cursor, view) for cursor, view in found]  # with no await before they are attached
         welcome = Welcome(
             id=hello.id,
             connection=self._visitor.connection,
@@ -277,13 +287,13 @@ class _Dialogue:
                 view = await self._sessions.cancel_key(owner, key=key, reason=reason)
             case _:
                 raise Invalid("a cancel names either `session` or `key`", field="session")
-        self._hub.say(self._watcher, Ok(id=cancel.id) if view is None else _ok(cancel.id, view))
+        self._hub.say(self._watcher, Ok(id=cancel.id) if view is None else ok_of(cancel.id, view))
 
     async def _watch(self, watch: Watch) -> None:
         view = await self._sessions.view(self._user, watch.session)
         current = watch.from_ is not None and view.is_current(watch.from_)
         if current:
-            self._hub.say(self._watcher, _ok(watch.id, view))
+            self._hub.say(self._watcher, ok_of(watch.id, view))
         self._hub.attach(
             self._watcher,
             view,
@@ -299,27 +309,10 @@ class _Dialogue:
         self._hub.say(self._watcher, SessionsPage(id=command.id, items=page.items, before=page.before))
 
 
-def _judge(cursor: ResumeCursor, view: SessionView | None) -> Resumed:
-    if view is None:
-        return Resumed(session=cursor.session, result="gone")
-    return Resumed(session=cursor.session, result="current" if view.is_current(cursor) else "snapshot")
-
-
-def _ok(id_: str | int, view: SessionView | Epitaph) -> Ok:
-    return Ok(id=id_, session=view.session, epoch=view.epoch, seq=view.seq, offset=view.offset, state=view.state)
-
-
-def _error(error: HatcheryError, id_: str | int | None, session: str | None = None) -> Error:
-    return Error(
-        code=error.code,
-        message=error.message,
-        retryable=error.retryable,
-        id=_or_unset(id_),
-        session=_or_unset(session),
-        field=_or_unset(error.field),
-        retry_after_ms=_or_unset(error.retry_after_ms),
-    )
-
-
-def _or_unset(value: T | None) -> T | msgspec.UnsetType:
-    return msgspec.UNSET if value is None else value
+def _turns(commands: list[AnyCommand | Rejected]) -> Iterator[list[AnyCommand | Rejected]]:
+    """One command after another; but cancels in a row together, since each waits until it is kept."""
+    for cancels, together in itertools.groupby(commands, lambda command: isinstance(command, Cancel)):
+        if cancels:
+            yield list(together)
+        else:
+            yield from ([command] for command in together)

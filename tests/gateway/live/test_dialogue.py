@@ -305,6 +305,28 @@ async def test_cancelling_twice_late_and_from_elsewhere_is_ok(drawing: Gateway) 
         check_messages(wire.typed(), session)
 
 
+async def test_cancels_in_one_frame_do_not_wait_for_each_other(
+    drawing: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, entered, together = drawing.services.sessions, [], trio.Event()
+    cancel = sessions.cancel
+
+    async def cancel_together(owner: str, *, session: str, reason: str) -> Any:
+        entered.append(session)
+        if len(entered) == 3:
+            together.set()
+        await together.wait()
+        return await cancel(owner, session=session, reason=reason)
+
+    monkeypatch.setattr(sessions, "cancel", cancel_together)
+    async with open_wire(drawing.url) as wire:
+        hatches = [await wire.start("a fox") for _ in range(3)]
+        with trio.fail_after(10):
+            await wire.send(*({"type": "cancel", "id": session, "session": session} for session in hatches))
+            for session in hatches:
+                assert (await wire.end(session))["outcome"] == "cancelled"
+
+
 async def test_a_cancel_after_a_good_end_leaves_it_good(gateway: Gateway) -> None:
     async with open_wire(gateway.url) as wire:
         session = await wire.start(key="k")
