@@ -5,7 +5,7 @@ import { Egg } from "./egg.js";
 import { PersonaSheet } from "./persona.js";
 import { ProgressBar } from "./progressbar.js";
 import { shareButton } from "./share.js";
-import { isRunning, outcomeOf, receiptOf, shorten } from "./words.js";
+import { ASKED, isRunning, outcomeOf, receiptOf, shorten, whyOf } from "./words.js";
 
 const MOODS = {
   queued: "resting",
@@ -49,7 +49,7 @@ export class HatchCard {
     if (!this.running || this._guest) return;
     this._cancel.disabled = true;
     setText(this._cancel, "Stopping…");
-    this.hatch.cancel("asked on the page").catch((error) => {
+    this.hatch.cancel(ASKED).catch((error) => {
       this._cancel.disabled = false;
       setText(this._cancel, "Stop");
       setText(this._note, error.message);
@@ -94,7 +94,7 @@ export class HatchCard {
     if (end.outcome === "done") this._hatch(view);
     setText(this._outcome, outcomeOf(view));
     setText(this._receipt, receiptOf(end));
-    setText(this._note, end.error ? end.error.message : "");
+    setText(this._note, whyOf(view));
     this._bar.element.hidden = true;
     this._end.hidden = false;
     this._cancel.hidden = true;

@@ -18,13 +18,11 @@ export class Hatches extends EventTarget {
     this.cards = []; // the newest first
   }
 
-  /** Show a hatch, above all others or, if it is `older`, below. */
-  add(hatch, { prompt, older = false } = {}) {
+  /** Show a hatch, above all others or at another place. */
+  add(hatch, { prompt, at = 0 } = {}) {
     const card = new HatchCard(hatch, { prompt, guest: this._guest, does: this._does });
-    if (older) this.cards.push(card);
-    else this.cards.unshift(card);
-    if (older) this._list.append(card.element);
-    else this._list.prepend(card.element);
+    this._list.insertBefore(card.element, this.cards[at]?.element ?? null);
+    this.cards.splice(at, 0, card);
     this._section.hidden = false;
     hatch.addEventListener("change", () => this._changed(card));
     hatch.accepted.then(
@@ -61,13 +59,15 @@ export class Hatches extends EventTarget {
     return focused?.running ? focused : this.cards.find((card) => card.running);
   }
 
-  /** Show what runs, and what this tab showed before it was loaded again. */
+  /** Show what runs, and what this tab showed before it was loaded again; each before the next older one. */
   async restore(client) {
     const shown = new Set(loadShown());
     const { items } = await client.list({ limit: LISTED });
-    for (const { session, state, prompt } of items) {
-      if (this.has(session) || !(RUNNING.includes(state) || shown.has(session))) continue;
-      this.add(client.watch(session, WISHES), { prompt, older: true });
+    let at = this.cards.length;
+    for (const { session, state, prompt } of items.reverse()) {
+      const there = this.cards.findIndex((card) => card.hatch.session === session);
+      if (there >= 0) at = there;
+      else if (RUNNING.includes(state) || shown.has(session)) this.add(client.watch(session, WISHES), { prompt, at });
     }
   }
 
