@@ -34,7 +34,7 @@ class Served:
     """A gateway as a child process, with no settings but these; it can be ended and begun again where it was."""
 
     def __init__(self, data: Path, environ: Mapping[str, str], *, llm: str, image: str) -> None:
-        self._arguments = ["serve", "--data", data, "--llm", llm, "--image", image]
+        self._arguments = ["serve", "--data", str(data), "--llm", llm, "--image", image]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HATCHERY_")}
         self._environ = {**inherited, "HATCHERY_SERVER_DRAIN_S": "0", **environ}
         self._gateway = self._begin(port=0)
