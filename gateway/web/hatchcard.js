@@ -141,7 +141,7 @@ export class HatchCard {
   _build(prompt) {
     const button = (text, act, props = {}) =>
       el("button", { type: "button", className: "quiet", onclick: act, ...props }, text);
-    this._prompt = el("p", { className: "card-prompt" }, prompt);
+    this._prompt = el("p", { className: "card-prompt", dir: "auto" }, prompt);
     this._note = el("p", { className: "note" });
     this._outcome = el("p", { className: "outcome" });
     this._receipt = el("p", { className: "receipt" });

@@ -9,13 +9,13 @@ const LABELS = { system_prompt: "System prompt", avatar_prompt: "Avatar prompt" 
 export class PersonaSheet {
   constructor() {
     this._texts = {
-      name: el("h3", { className: "name" }),
-      species: el("p", { className: "species" }),
-      tagline: el("p", { className: "tagline" }),
-      backstory: el("p", { className: "backstory" }),
-      greeting: el("blockquote", { className: "greeting" }),
-      system_prompt: el("p", { className: "fine" }),
-      avatar_prompt: el("p", { className: "fine" }),
+      name: text("h3", "name"),
+      species: text("p", "species"),
+      tagline: text("p", "tagline"),
+      backstory: text("p", "backstory"),
+      greeting: text("blockquote", "greeting"),
+      system_prompt: text("p", "fine"),
+      avatar_prompt: text("p", "fine"),
     };
     this._traits = el("ul", { className: "traits", "aria-label": "Traits" });
     this._palette = el("div", { className: "palette", role: "img", hidden: true });
@@ -73,6 +73,11 @@ export class PersonaSheet {
   }
 }
 
+/** An element for what somebody wrote, in the direction of its script. */
+function text(name, className = "") {
+  return el(name, { className, dir: "auto" });
+}
+
 /** Append what is new, or replace what is different; tells whether anything was. */
 function grow(node, text) {
   const shown = node.textContent;
@@ -86,7 +91,7 @@ function growList(list, items) {
   let grown = false;
   while (list.children.length > items.length) list.lastElementChild.remove();
   items.forEach((item, i) => {
-    if (!list.children[i]) list.append(el("li"));
+    if (!list.children[i]) list.append(text("li"));
     grown = grow(list.children[i], item) || grown;
   });
   return grown;
