@@ -25,7 +25,7 @@ export class HatchCard {
     this._does = does;
     this._guest = guest;
     this._attempt = 0;
-    this._seenRunning = false;
+    this.seenRunning = false;
     this._egg = new Egg(prompt || hatch.session);
     this._sheet = new PersonaSheet();
     this._bar = new ProgressBar("Progress of the hatch");
@@ -80,7 +80,7 @@ export class HatchCard {
   }
 
   _drawRunning(view) {
-    this._seenRunning ||= view.epoch > 0;
+    this.seenRunning ||= view.epoch > 0;
     this._egg.setPercent(view.percent ?? 0);
     this._egg.setPreview(view.preview);
     this._bar.show(view);
@@ -110,7 +110,7 @@ export class HatchCard {
     this._egg.hatch(url, `${view.persona.name}, ${view.persona.species}`, {
       width,
       height,
-      atOnce: !this._seenRunning,
+      atOnce: !this.seenRunning,
     });
   }
 

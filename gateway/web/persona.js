@@ -9,7 +9,7 @@ const LABELS = { system_prompt: "System prompt", avatar_prompt: "Avatar prompt" 
 export class PersonaSheet {
   constructor() {
     this._texts = {
-      name: text("h3", "name"),
+      name: el("h3", { className: "name" }),
       species: text("p", "species"),
       tagline: text("p", "tagline"),
       backstory: text("p", "backstory"),
@@ -17,7 +17,7 @@ export class PersonaSheet {
       system_prompt: text("p", "fine"),
       avatar_prompt: text("p", "fine"),
     };
-    this._traits = el("ul", { className: "traits", "aria-label": "Traits" });
+    this._traits = el("ul", { className: "traits", dir: "auto", "aria-label": "Traits" });
     this._palette = el("div", { className: "palette", role: "img", hidden: true });
     const fine = (field) =>
       el("section", { className: "fine-print", hidden: true }, el("h4", {}, LABELS[field]), this._texts[field]);
@@ -26,7 +26,7 @@ export class PersonaSheet {
     this.element = el(
       "div",
       { className: "persona" },
-      el("div", { className: "name-row" }, name, this._palette),
+      el("div", { className: "name-row", dir: "auto" }, name, this._palette),
       species,
       tagline,
       this._traits,
@@ -74,7 +74,7 @@ export class PersonaSheet {
 }
 
 /** An element for what somebody wrote, in the direction of its script. */
-function text(name, className = "") {
+function text(name, className) {
   return el(name, { className, dir: "auto" });
 }
 
@@ -91,7 +91,7 @@ function growList(list, items) {
   let grown = false;
   while (list.children.length > items.length) list.lastElementChild.remove();
   items.forEach((item, i) => {
-    if (!list.children[i]) list.append(text("li"));
+    if (!list.children[i]) list.append(el("li"));
     grown = grow(list.children[i], item) || grown;
   });
   return grown;

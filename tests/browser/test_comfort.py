@@ -52,12 +52,11 @@ def test_a_tab_in_the_background_goes_on_and_calls_when_it_is_done(open_page: Op
     """Headless tabs are always in sight, so this one is told that it is not: no frames, and `hidden`."""
     page = open_page()
     page.context.grant_permissions(["notifications"])
-    page.evaluate(
-        """() => {
-            window.called = [];
-            window.Notification = class { static permission = "granted"; constructor(title) { called.push(title); } };
-        }"""
+    page.add_init_script(
+        """window.called = [];
+        window.Notification = class { static permission = "granted"; constructor(title) { called.push(title); } };"""
     )
+    page.reload()
     page.get_by_role("button", name="Options").click()
     page.get_by_label("Notify me when I am elsewhere").check()
     hatch(page, "a fish in sight", steps=1)
@@ -77,6 +76,10 @@ def test_a_tab_in_the_background_goes_on_and_calls_when_it_is_done(open_page: Op
     expect(page).to_have_title(re.compile("^Hatched"), timeout=15_000)
     assert sum(" % " in title for title in page.evaluate("[...titles]")) >= 3
     assert page.evaluate("called") == [page.locator(".card .outcome").first.inner_text()]
+    page.add_init_script("Object.defineProperty(document, 'hidden', { get: () => true })")
+    page.reload()
+    expect(page.locator(".card[data-state=done]")).to_have_count(2)
+    assert page.evaluate("called") == []  # what had ended before is no news
 
 
 @pytest.mark.parametrize("wanted", [False, True])

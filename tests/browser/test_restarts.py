@@ -12,14 +12,13 @@ from tests.helpers.browsing import LONG, Served, hatch, serving_child
 GONE = "ERR_CONNECTION_(REFUSED|RESET)|WebSocket connection"
 WITHIN_MS = 15_000
 TRY_NOW = "dispatchEvent(new Event('online'))"  # rather than when the backoff says
-SLOW_WRITER = {"HATCHERY_SIM_TOKENS_PER_S": "15"}
-QUICK_WRITER = {"HATCHERY_SIM_TOKENS_PER_S": "400"}
+SETTINGS = {**QUICK, "HATCHERY_SIM_TOKENS_PER_S": "50"}  # time enough to be killed in
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A gateway that may be ended."""
-    with serving_child(tmp_path_factory.mktemp("data"), QUICK, llm="sim", image="sim") as gateway:
+    with serving_child(tmp_path_factory.mktemp("data"), SETTINGS, llm="sim", image="sim") as gateway:
         yield gateway
 
 
@@ -50,15 +49,13 @@ def test_killed_while_drawing_it_keeps_the_persona_and_draws_anew(open_page: Ope
 
 
 def test_killed_while_writing_it_begins_afresh_and_says_so(open_page: Open, served: Served) -> None:
-    served.end()
-    served.begin_again(SLOW_WRITER)
     page = open_page(expected=GONE)
     hatch(page, "a fish who was written twice", steps=1)
     card = page.locator(".card")
     expect(card.locator(".tagline")).not_to_be_empty(timeout=WITHIN_MS)
     expect(card).to_have_attribute("data-state", "writing")
     served.end(signal.SIGKILL)
-    served.begin_again(QUICK_WRITER)
+    served.begin_again()
     page.evaluate(TRY_NOW)
     expect(card.locator(".note")).to_have_text("Begun again, attempt 2", timeout=WITHIN_MS)
     expect(card).to_have_attribute("data-state", "done", timeout=WITHIN_MS)
