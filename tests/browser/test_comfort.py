@@ -51,7 +51,6 @@ def test_the_tab_tells_how_far_it_is_and_how_it_ended(open_page: Open) -> None:
 def test_a_tab_in_the_background_goes_on_and_calls_when_it_is_done(open_page: Open) -> None:
     """Headless tabs are always in sight, so this one is told that it is not: no frames, and `hidden`."""
     page = open_page()
-    page.context.grant_permissions(["notifications"])
     page.add_init_script(
         """window.called = [];
         window.Notification = class { static permission = "granted"; constructor(title) { called.push(title); } };"""
