@@ -18,7 +18,7 @@ const MOODS = {
   cancelled: "asleep",
 };
 
-/** Draws `hatch.view` whenever it changes; `does` holds what its buttons do: dismiss, again, open. */
+/** `draw` shows `hatch.view` as it is; `does` holds what its buttons do: dismiss, again, open. */
 export class HatchCard {
   constructor(hatch, { prompt = "", guest = false, does }) {
     this.hatch = hatch;
@@ -30,8 +30,6 @@ export class HatchCard {
     this._sheet = new PersonaSheet();
     this._bar = new ProgressBar("Progress of the hatch");
     this._build(prompt);
-    this._change = () => this.draw();
-    hatch.addEventListener("change", this._change);
     hatch.done.catch((error) => this._lose(error));
     this.draw();
   }
@@ -58,7 +56,6 @@ export class HatchCard {
 
   /** Take it off the page; the hatch itself goes on. */
   discard() {
-    this.hatch.removeEventListener("change", this._change);
     this._egg.discard();
     this.element.remove();
   }

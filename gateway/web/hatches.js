@@ -6,6 +6,7 @@ import { RUNNING } from "./words.js";
 
 export const WISHES = { maxHz: 15, previews: true };
 const LISTED = 50;
+const PACE_MS = 66; // cards are drawn together: a frame costs much the same, however many change in it
 
 /** The list of cards. Events: `change` (a card was drawn, came or went) and `ended` (detail: the card). */
 export class Hatches extends EventTarget {
@@ -16,6 +17,9 @@ export class Hatches extends EventTarget {
     this._guest = guest;
     this._does = { ...does, dismiss: (card) => this.dismiss(card) };
     this.cards = []; // the newest first
+    this._due = new Set(); // cards to be drawn
+    this._drawnAt = 0;
+    this._timer = null;
   }
 
   /** Show a hatch, above all others or at another place. */
@@ -24,12 +28,12 @@ export class Hatches extends EventTarget {
     this._list.insertBefore(card.element, this.cards[at]?.element ?? null);
     this.cards.splice(at, 0, card);
     this._section.hidden = false;
-    hatch.addEventListener("change", () => this._changed(card));
+    hatch.addEventListener("change", () => this._drawSoon(card));
     hatch.accepted.then(
       () => this._save(),
       () => {},
     ); // a refused one is told of where it was asked for
-    this._changed(card);
+    this.dispatchEvent(new Event("change"));
     return card;
   }
 
@@ -37,6 +41,7 @@ export class Hatches extends EventTarget {
   dismiss(card) {
     const at = this.cards.indexOf(card);
     this.cards.splice(at, 1);
+    this._due.delete(card);
     const focused = card.element.contains(document.activeElement);
     card.discard();
     this._section.hidden = this.cards.length === 0;
@@ -71,10 +76,19 @@ export class Hatches extends EventTarget {
     }
   }
 
-  _changed(card) {
-    if (!card.running && !card.told && card.view.end) {
-      card.told = true;
-      this.dispatchEvent(new CustomEvent("ended", { detail: card }));
+  _drawSoon(card) {
+    this._due.add(card);
+    this._timer ??= setTimeout(() => this._draw(), Math.max(0, this._drawnAt + PACE_MS - performance.now()));
+  }
+
+  _draw() {
+    this._timer = null;
+    this._drawnAt = performance.now();
+    const due = [...this._due];
+    this._due.clear();
+    for (const card of due) card.draw();
+    for (const card of due) {
+      if (card.view.end) this.dispatchEvent(new CustomEvent("ended", { detail: card })); // its last change
     }
     this.dispatchEvent(new Event("change"));
   }
