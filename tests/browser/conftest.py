@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, ViewportSize
 from tests.helpers.browsing import cancel_all, chromium, serving_child
 
 DESKTOP: Final[ViewportSize] = {"width": 1180, "height": 900}
+QUIET: Final = {"viewport": DESKTOP, "reduced_motion": "reduce"}  # animations cost a machine without a GPU dearly
 QUICK: Final = {  # seconds are what a test waits for
     "HATCHERY_SIM_TOKENS_PER_S": "400",
     "HATCHERY_SIM_STEP_S": "0.4",  # a `LONG` hatch then lasts
@@ -71,7 +72,7 @@ def open_page(browser: Browser, gateway: str) -> Iterator[Open]:
             if not re.search(expected, text):
                 complaints.append(text)
 
-        place = beside.context if beside else browser.new_context(**{"viewport": DESKTOP, **context})
+        place = beside.context if beside else browser.new_context(**{**QUIET, **context})
         page = place.new_page()
         pages.append(page)
         page.on("console", lambda said: complain(said.text) if said.type in ("error", "warning") else None)

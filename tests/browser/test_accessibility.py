@@ -16,7 +16,7 @@ SERIOUS: Final = {"serious", "critical"}
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_any_state(open_page: Open, scheme: str) -> None:
     """Empty, drawing, refused, done, stopped, and with each dialog."""
-    page = open_page(color_scheme=scheme, reduced_motion="reduce")
+    page = open_page(color_scheme=scheme)
     _check(page)
     page.get_by_role("button", name="Recent").click()
     hatch(page, "")  # which is complained of

@@ -101,7 +101,7 @@ def test_a_chime_is_for_those_who_asked_for_it(open_page: Open, wanted: bool) ->
 
 
 def test_nothing_moves_while_a_hatch_runs(open_page: Open) -> None:
-    page = open_page()
+    page = open_page(reduced_motion="no-preference")
     hatch(page, "a fish on firm ground", steps=6)
     expect(page.locator(".card")).to_have_attribute("data-state", "writing")
     page.evaluate(

@@ -20,7 +20,7 @@ ONE_OF_EACH = {"HATCHERY_LLM_SLOTS": "1", "HATCHERY_IMAGE_SLOTS": "1", "HATCHERY
 
 def test_a_sentence_becomes_a_persona_and_a_portrait(open_page: Open, serve: Serve) -> None:
     """With the demo engines: the fields fill, the egg cracks, the picture is the one that was announced."""
-    page = open_page(serve(llm="demo", image="demo"))
+    page = open_page(serve(llm="demo", image="demo"), reduced_motion="no-preference")
     expect(page.get_by_text("Demo engines:")).to_be_visible()
     hatch(page, "a shy dragon who guards a library", steps=2)
     card = page.locator(".card")
