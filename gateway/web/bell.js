@@ -18,13 +18,14 @@ export class Bell {
       await Notification.requestPermission();
   }
 
-  ring({ view }) {
-    if (view.end.outcome === "cancelled") return;
+  ring({ view, seenRunning }) {
+    if (view.end.outcome === "cancelled" || !seenRunning) return; // what had ended before this page came is no news
     if (this.settings.sound) this._chime(view.end.outcome === "done");
     if (this.settings.notify && document.hidden && window.Notification?.permission === "granted") this._notify(view);
   }
 
   _chime(happy) {
+    if (navigator.userActivation?.hasBeenActive === false) return; // browsers allow no sound before a gesture
     this._context ??= new AudioContext();
     const { currentTime, destination } = this._context;
     (happy ? NOTES : [...NOTES].reverse()).forEach((frequency, i) => {

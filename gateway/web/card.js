@@ -1,18 +1,24 @@
 // What a dropped file tells of its making: character cards in PNGs (tEXt, iTXt) and in JSON, and pictures' own notes.
 
+import { isPicture } from "./inputpicture.js";
+
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_PROMPT = 2000;
 
-/** `{prompt, image: {seed?, steps?, width?, height?}}` of a file. Throws an Error whose message is for people. */
+/**
+ * `{prompt, image: {seed?, steps?, width?, height?}}` of a file, or null for a picture without a card.
+ * Throws an Error whose message is for people.
+ */
 export async function readCard(file) {
   if (file.size > MAX_BYTES) throw new Error("This file is too large for a card.");
   const bytes = new Uint8Array(await file.arrayBuffer());
   const isPng = SIGNATURE.every((byte, i) => bytes[i] === byte);
+  if (!isPng && isPicture(file)) return null;
   if (!isPng) return fromCard(parse(new TextDecoder().decode(bytes)));
   const { texts, width, height } = readPng(bytes);
   const encoded = texts.get("ccv3") ?? texts.get("chara");
-  if (encoded === undefined) throw new Error("This picture carries no card: an agent’s card has one.");
+  if (encoded === undefined) return null;
   const { prompt, image } = fromCard(parse(fromBase64(encoded)));
   return { prompt, image: { ...image, width, height } };
 }

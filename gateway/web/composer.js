@@ -1,6 +1,7 @@
 // The prompt box: what to hatch, with which options, and what was asked before.
 
 import { byId, el, setText } from "./dom.js";
+import { InputPicture } from "./inputpicture.js";
 import { loadHistory, loadSettings, remember, saveSettings } from "./storage.js";
 import { shorten } from "./words.js";
 
@@ -26,6 +27,7 @@ export class Composer {
     this._seed = byId("option-seed");
     this._checks = { previews: byId("option-previews"), sound: byId("option-sound"), notify: byId("option-notify") };
     this._recalled = -1;
+    this.input = new InputPicture({ complain: (text) => this.complain(text) });
     this._size.append(...SIZES.map(([value, label]) => el("option", { value }, label)));
     setText(byId("hatch-key"), MAC ? "⌘↵" : "Ctrl ↵");
     this._toggle("options");
@@ -77,7 +79,7 @@ export class Composer {
     byId("composer").requestSubmit();
   }
 
-  _submit(event) {
+  async _submit(event) {
     event.preventDefault();
     const prompt = this._prompt.value.trim();
     if (!prompt) {
@@ -88,7 +90,9 @@ export class Composer {
     this.complain("");
     remember(prompt);
     this._recalled = -1;
-    this._hatch({ prompt, image: this.image() });
+    const image = this.image();
+    const input = await this.input.id();
+    this._hatch({ prompt, image: input ? { ...image, input } : image });
   }
 
   /** Arrow up at the very beginning recalls earlier prompts, as in a shell. */

@@ -3,8 +3,8 @@
 import { byId } from "./dom.js";
 import { readCard } from "./card.js";
 
-/** Call `take` with what a dropped or pasted card says of its making, or `complain` with why it says nothing. */
-export function acceptCards({ take, complain }) {
+/** Call `take` with what a card says of its making, `begin` with a picture that has none, or `complain` with why not. */
+export function acceptCards({ take, begin, complain }) {
   const veil = byId("drop");
   let depth = 0; // enter and leave come for every element on the way
   const show = (change) => {
@@ -29,8 +29,10 @@ export function acceptCards({ take, complain }) {
   async function read(file) {
     if (!file) return;
     try {
-      take(await readCard(file));
+      const making = await readCard(file);
       complain("");
+      if (making) take(making);
+      else begin(file);
     } catch (error) {
       complain(error.message);
     }

@@ -102,8 +102,8 @@ export class Gallery {
       "button",
       { type: "button", tabIndex: -1, onclick: () => this._open(agent), onfocus: () => this._rove(button) },
       el("span", { className: "agent-picture" }, picture),
-      el("span", { className: "agent-name" }, persona.name),
-      el("span", { className: "agent-kind" }, persona.species),
+      el("span", { className: "agent-name", dir: "auto" }, persona.name),
+      el("span", { className: "agent-kind", dir: "auto" }, persona.species),
       el("span", { className: "unseen" }, `, hatched ${ago(created_at_ms, Date.now())}`),
     );
     return el("li", { "data-agent": agent }, button);

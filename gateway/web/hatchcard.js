@@ -5,7 +5,7 @@ import { Egg } from "./egg.js";
 import { PersonaSheet } from "./persona.js";
 import { ProgressBar } from "./progressbar.js";
 import { shareButton } from "./share.js";
-import { isRunning, outcomeOf, receiptOf, shorten } from "./words.js";
+import { ASKED, isRunning, outcomeOf, receiptOf, shorten, whyOf } from "./words.js";
 
 const MOODS = {
   queued: "resting",
@@ -18,20 +18,18 @@ const MOODS = {
   cancelled: "asleep",
 };
 
-/** Draws `hatch.view` whenever it changes; `does` holds what its buttons do: dismiss, again, open. */
+/** `draw` shows `hatch.view` as it is; `does` holds what its buttons do: dismiss, again, open. */
 export class HatchCard {
   constructor(hatch, { prompt = "", guest = false, does }) {
     this.hatch = hatch;
     this._does = does;
     this._guest = guest;
     this._attempt = 0;
-    this._seenRunning = false;
+    this.seenRunning = false;
     this._egg = new Egg(prompt || hatch.session);
     this._sheet = new PersonaSheet();
     this._bar = new ProgressBar("Progress of the hatch");
     this._build(prompt);
-    this._change = () => this.draw();
-    hatch.addEventListener("change", this._change);
     hatch.done.catch((error) => this._lose(error));
     this.draw();
   }
@@ -49,7 +47,7 @@ export class HatchCard {
     if (!this.running || this._guest) return;
     this._cancel.disabled = true;
     setText(this._cancel, "Stopping…");
-    this.hatch.cancel("asked on the page").catch((error) => {
+    this.hatch.cancel(ASKED).catch((error) => {
       this._cancel.disabled = false;
       setText(this._cancel, "Stop");
       setText(this._note, error.message);
@@ -58,7 +56,6 @@ export class HatchCard {
 
   /** Take it off the page; the hatch itself goes on. */
   discard() {
-    this.hatch.removeEventListener("change", this._change);
     this._egg.discard();
     this.element.remove();
   }
@@ -80,7 +77,7 @@ export class HatchCard {
   }
 
   _drawRunning(view) {
-    this._seenRunning ||= view.epoch > 0;
+    this.seenRunning ||= view.epoch > 0;
     this._egg.setPercent(view.percent ?? 0);
     this._egg.setPreview(view.preview);
     this._bar.show(view);
@@ -94,7 +91,7 @@ export class HatchCard {
     if (end.outcome === "done") this._hatch(view);
     setText(this._outcome, outcomeOf(view));
     setText(this._receipt, receiptOf(end));
-    setText(this._note, end.error ? end.error.message : "");
+    setText(this._note, whyOf(view));
     this._bar.element.hidden = true;
     this._end.hidden = false;
     this._cancel.hidden = true;
@@ -110,7 +107,7 @@ export class HatchCard {
     this._egg.hatch(url, `${view.persona.name}, ${view.persona.species}`, {
       width,
       height,
-      atOnce: !this._seenRunning,
+      atOnce: !this.seenRunning,
     });
   }
 
@@ -141,7 +138,7 @@ export class HatchCard {
   _build(prompt) {
     const button = (text, act, props = {}) =>
       el("button", { type: "button", className: "quiet", onclick: act, ...props }, text);
-    this._prompt = el("p", { className: "card-prompt" }, prompt);
+    this._prompt = el("p", { className: "card-prompt", dir: "auto" }, prompt);
     this._note = el("p", { className: "note" });
     this._outcome = el("p", { className: "outcome" });
     this._receipt = el("p", { className: "receipt" });

@@ -40,7 +40,7 @@ export function showKeys() {
     },
     el("h2", {}, "Keys"),
     el("dl", {}, ...rows),
-    el("p", {}, "Drop a character card anywhere on the page to use its prompt and settings."),
+    el("p", {}, "Drop a character card anywhere on the page to use its prompt and settings, or a picture to begin from."),
     el("button", { type: "button", className: "primary", onclick: () => dialog.close() }, "Good"),
   );
   document.body.append(dialog);

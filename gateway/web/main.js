@@ -40,7 +40,11 @@ function host() {
     if (card.view.end.outcome === "done") gallery.refresh();
   });
   greet();
-  acceptCards({ take: (making) => composer.take(making), complain: (text) => composer.complain(text) });
+  acceptCards({
+    take: (making) => composer.take(making),
+    begin: (file) => composer.input.take(file),
+    complain: (text) => composer.complain(text),
+  });
   listenForKeys({
     submit: () => composer.submit(),
     cancel: () => hatches.current()?.cancel(),

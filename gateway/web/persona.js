@@ -10,14 +10,14 @@ export class PersonaSheet {
   constructor() {
     this._texts = {
       name: el("h3", { className: "name" }),
-      species: el("p", { className: "species" }),
-      tagline: el("p", { className: "tagline" }),
-      backstory: el("p", { className: "backstory" }),
-      greeting: el("blockquote", { className: "greeting" }),
-      system_prompt: el("p", { className: "fine" }),
-      avatar_prompt: el("p", { className: "fine" }),
+      species: text("p", "species"),
+      tagline: text("p", "tagline"),
+      backstory: text("p", "backstory"),
+      greeting: text("blockquote", "greeting"),
+      system_prompt: text("p", "fine"),
+      avatar_prompt: text("p", "fine"),
     };
-    this._traits = el("ul", { className: "traits", "aria-label": "Traits" });
+    this._traits = el("ul", { className: "traits", dir: "auto", "aria-label": "Traits" });
     this._palette = el("div", { className: "palette", role: "img", hidden: true });
     const fine = (field) =>
       el("section", { className: "fine-print", hidden: true }, el("h4", {}, LABELS[field]), this._texts[field]);
@@ -26,7 +26,7 @@ export class PersonaSheet {
     this.element = el(
       "div",
       { className: "persona" },
-      el("div", { className: "name-row" }, name, this._palette),
+      el("div", { className: "name-row", dir: "auto" }, name, this._palette),
       species,
       tagline,
       this._traits,
@@ -71,6 +71,11 @@ export class PersonaSheet {
       }),
     );
   }
+}
+
+/** An element for what somebody wrote, in the direction of its script. */
+function text(name, className) {
+  return el(name, { className, dir: "auto" });
 }
 
 /** Append what is new, or replace what is different; tells whether anything was. */

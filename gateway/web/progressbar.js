@@ -37,7 +37,7 @@ export class ProgressBar {
     }
     if (percent !== this._shown.percent) {
       this._shown.percent = percent;
-      this._track.style.setProperty("--at", `${percent}%`);
+      this._fill.style.transform = `translateX(${percent - 100}%)`;
     }
     const claimed = basis !== "indeterminate";
     const whole = Math.floor(percent);

@@ -9,16 +9,19 @@ export class Refused extends Error {
   }
 }
 
-export const get = (path) => ask("GET", path);
-export const post = (path, body = {}, headers = {}) => ask("POST", path, body, headers);
-export const remove = (path) => ask("DELETE", path);
-
-async function ask(method, path, body, headers = {}) {
-  const answer = await fetch(path, {
-    method,
-    headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
-    body: body === undefined ? undefined : JSON.stringify(body),
+export const get = (path) => ask(path, { method: "GET" });
+export const post = (path, body = {}, headers = {}) =>
+  ask(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
   });
+export const remove = (path) => ask(path, { method: "DELETE" });
+export const upload = (path, file) =>
+  ask(path, { method: "POST", headers: { "Content-Type": file.type }, body: file });
+
+async function ask(path, request) {
+  const answer = await fetch(path, request);
   const text = await answer.text();
   const said = text.startsWith("{") ? JSON.parse(text) : {};
   if (!answer.ok) throw new Refused(answer.status, said);

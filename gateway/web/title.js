@@ -16,9 +16,10 @@ export class Title {
   show(cards) {
     const running = cards.filter((card) => card.running);
     const [first] = running;
-    document.title = first
+    const title = first
       ? `${percentOf(first.view)}${more(running.length)}${shorten(nameOf(first.view), 40)} · Hatchery`
       : ended(cards[0]);
+    if (document.title !== title) document.title = title;
     const state = first ? "running" : (cards[0]?.view.state ?? "idle");
     this._show(icon(state in COLOURS ? state : "idle", first ? Math.floor(first.view.percent) : 100));
   }

@@ -10,6 +10,7 @@ export class View {
   seq = 0;
   offset = 0; // code points of `text` in this epoch
   state = "queued";
+  reason = null; // of that state, where it was told
   attempt = 1;
   prompt = "";
   percent = 0;
@@ -83,7 +84,7 @@ export class View {
     this.preview = snapshot.preview ?? null;
     this.#advance(snapshot.progress ?? { percent: 0, stage: "queued", basis: "indeterminate", message: "" });
     this.personaComplete = this.percent >= 33 || ["waiting", "drawing", "done"].includes(state);
-    this.end = null;
+    this.reason = this.end = null;
     this.agent = null;
     if (snapshot.end) this.#finish(snapshot.end);
   }
@@ -99,6 +100,7 @@ export class View {
   #settle(message) {
     if (message.type === "state") {
       this.state = message.state;
+      this.reason = message.reason ?? null;
     } else if (message.type === "persona") {
       this.persona = structuredClone(message.persona);
       this.personaComplete = true;

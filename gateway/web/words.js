@@ -6,6 +6,7 @@ const WORKERS = {
   stuck: "worker stuck, its place is closed off",
   none: "no worker was needed",
 };
+export const ASKED = "asked on the page"; // the reason that the page gives for a stop
 export const RUNNING = ["queued", "writing", "waiting", "drawing", "cancelling"];
 
 export const isRunning = (view) => RUNNING.includes(view.state);
@@ -46,6 +47,12 @@ export function receiptOf({ receipt, outcome }) {
   if (receipt.drawing_ms > 0) parts.push(`${duration(receipt.drawing_ms)} drawing`);
   if (receipt.steps_done > 0) parts.push(`${receipt.steps_done} ${receipt.steps_done === 1 ? "step" : "steps"}`);
   return `${parts.shift()}${parts.length ? ": " : ""}${parts.join(", ")}`;
+}
+
+/** Why a hatch ended as it did, where that is not plain: what failed, or who else than this page stopped it. */
+export function whyOf({ end, reason }) {
+  if (end.error) return end.error.message;
+  return end.outcome === "cancelled" && reason && reason !== ASKED ? `Why: ${reason}.` : "";
 }
 
 /** A range of seconds as people say it. */

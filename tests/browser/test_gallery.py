@@ -97,10 +97,40 @@ def test_a_dropped_card_gives_its_prompt_and_settings(open_page: Open, kind: str
     expect(page.get_by_role("alert")).to_be_empty()
 
 
-def test_a_dropped_picture_without_a_card_says_so(open_page: Open) -> None:
+def test_a_picture_without_a_card_is_what_the_avatar_begins_from(open_page: Open, serve: Serve) -> None:
+    url = serve(image="demo")
+    page = open_page(url)
+    page.get_by_role("button", name="Options").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Begin from a picture").click()
+    chooser.value.set_files({"name": "plain.png", "mimeType": "image/png", "buffer": _picture()})
+    chip = page.locator("#input-chip")
+    expect(chip).to_contain_text("begins from this picture")
+    expect(chip.locator("img")).to_have_js_property("naturalWidth", 64)
+    hatch(page, "a fish after a picture", steps=1)
+    avatar = page.locator("img.avatar")
+    expect(avatar).to_be_visible(timeout=30_000)
+    width, height = avatar.evaluate("(image) => [image.naturalWidth, image.naturalHeight]")
+    assert width == height * 2  # the picture's own shape
+    page.get_by_role("button", name="Take the picture away").click()
+    expect(chip).to_be_hidden()
+    expect(page.get_by_label("Describe an agent")).to_be_focused()
+
+
+def test_an_engine_that_begins_from_nothing_says_so(open_page: Open) -> None:
     page = open_page()
     _drop(page, _picture(), "plain.png", "image/png")
-    expect(page.get_by_role("alert")).to_contain_text("carries no card")
+    expect(page.locator("#input-chip")).to_be_visible()
+    hatch(page, "a fish after a picture")
+    expect(page.get_by_role("alert")).to_contain_text("does not honour `input`")
+    expect(page.locator(".card")).to_have_count(0)
+
+
+def test_a_broken_picture_says_so(open_page: Open) -> None:
+    page = open_page(expected="status of 422")
+    _drop(page, _picture()[:60], "broken.png", "image/png")
+    expect(page.get_by_role("alert")).to_contain_text("no whole PNG picture")
+    expect(page.locator("#input-chip")).to_be_hidden()
 
 
 def test_prompts_and_options_are_remembered(open_page: Open) -> None:
@@ -126,7 +156,7 @@ def _agents(url: str) -> list[dict[str, Any]]:
 
 def _picture() -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), "peru").save(buffer, "PNG")
+    Image.new("RGB", (64, 32), "peru").save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -8,18 +8,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import Open, Serve
 from tests.helpers.browsing import LONG, hatch
 from tests.helpers.gateways import PERSONA
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+ONE_OF_EACH = {"HATCHERY_LLM_SLOTS": "1", "HATCHERY_IMAGE_SLOTS": "1", "HATCHERY_SIM_TOKENS_PER_S": "50"}
 
 
 def test_a_sentence_becomes_a_persona_and_a_portrait(open_page: Open, serve: Serve) -> None:
     """With the demo engines: the fields fill, the egg cracks, the picture is the one that was announced."""
-    page = open_page(serve(llm="demo", image="demo"))
+    page = open_page(serve(llm="demo", image="demo"), reduced_motion="no-preference")
     expect(page.get_by_text("Demo engines:")).to_be_visible()
     hatch(page, "a shy dragon who guards a library", steps=2)
     card = page.locator(".card")
@@ -34,15 +35,20 @@ def test_a_sentence_becomes_a_persona_and_a_portrait(open_page: Open, serve: Ser
     expect(page.locator("#agents li")).to_have_count(1)
 
 
-def test_a_stop_says_what_the_receipt_says(open_page: Open) -> None:
-    page = open_page()
-    hatch(page, "a fish who changes its mind", steps=LONG)
-    card = page.locator(".card")
-    expect(card).to_have_attribute("data-state", "drawing")
-    card.get_by_role("button", name="Stop").click()
-    expect(card).to_have_attribute("data-state", "cancelled")
-    expect(card.locator(".outcome")).to_have_text(re.compile(r"^Stopped in \d+ ms$"))
-    expect(card.locator(".receipt")).to_have_text("worker idle, model kept, LLM closed")
+def test_a_hatch_is_stopped_at_every_stage_and_says_what_the_receipt_says(open_page: Open, serve: Serve) -> None:
+    """With one writer and one painter, whose work lasts, so that others have to wait for them."""
+    page = open_page(serve(ONE_OF_EACH))
+    hatch(page, "a fish who is drawn", steps=LONG)
+    hatch(page, "a fish in line")
+    drawn, stopped = page.locator(".card", has_text="who is drawn"), page.locator(".card").first
+    _stop(stopped, "queued", "no worker was needed, LLM was not asked")
+    expect(drawn).to_have_attribute("data-state", "drawing", timeout=15_000)
+    hatch(page, "a fish half written")
+    _stop(stopped, "writing", "no worker was needed, LLM closed")
+    hatch(page, "a fish without a painter")
+    _stop(stopped, "waiting", "no worker was needed, LLM closed")
+    _stop(drawn, "drawing", "worker idle, model kept, LLM closed")
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
 
 
 def test_the_bar_claims_no_more_than_is_known(open_page: Open) -> None:
@@ -81,12 +87,14 @@ def test_many_hatches_are_cards_the_newest_first(open_page: Open) -> None:
     expect(page.locator(".card[data-state=drawing]")).to_have_count(3)
 
 
-def test_a_refused_hatch_leaves_its_reason_and_no_card(open_page: Open, serve: Serve) -> None:
-    page = open_page(serve({"HATCHERY_HATCH_RUNNING": "1"}))
+def test_a_refused_hatch_leaves_its_reason_and_no_card(open_page: Open) -> None:
+    page = open_page()
     hatch(page, "the first", steps=LONG)
     expect(page.locator(".card")).to_have_attribute("data-state", "drawing")
-    hatch(page, "one too many")
-    expect(page.get_by_role("alert")).not_to_be_empty()
+    page.evaluate("localStorage.setItem('hatchery.settings', JSON.stringify({ size: '4096x4096' }))")
+    page.reload()
+    hatch(page, "one that is too large")
+    expect(page.get_by_role("alert")).to_contain_text("4096")
     expect(page.locator(".card-prompt")).to_have_text(["the first"])
 
 
@@ -139,3 +147,11 @@ def test_what_an_llm_writes_is_text_and_never_markup(open_page: Open, serve: Ser
     expect(page.get_by_role("dialog").locator(".backstory")).to_have_text(HOSTILE)
     assert page.locator("img[src=x], main script, dialog script, .persona b, .traits i").count() == 0
     assert "taken" not in page.title().split(":")[0]
+
+
+def _stop(card: Locator, state: str, receipt: str) -> None:
+    expect(card).to_have_attribute("data-state", state, timeout=15_000)
+    card.get_by_role("button", name="Stop").click()
+    expect(card).to_have_attribute("data-state", "cancelled")
+    expect(card.locator(".outcome")).to_have_text(re.compile(r"^Stopped in \d+ ms$"))
+    expect(card.locator(".receipt")).to_have_text(receipt)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -29,27 +30,52 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+class Served:
+    """A gateway as a child process, with no settings but these; it can be ended and begun again where it was."""
+
+    def __init__(self, data: Path, environ: Mapping[str, str], *, llm: str, image: str) -> None:
+        self._arguments = ["serve", "--data", str(data), "--llm", llm, "--image", image]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HATCHERY_")}
+        self._environ = {**inherited, "HATCHERY_SERVER_DRAIN_S": "0", **environ}
+        self._gateway = self._begin(port=0)
+        self.url = self._wait_until_it_listens()
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Send the signal, and wait until the process is gone."""
+        self._gateway.send_signal(how)
+        self._gateway.communicate(timeout=30)
+
+    def begin_again(self, environ: Mapping[str, str] | None = None) -> None:
+        """With the same data on the same port, and what `environ` changes of the settings; it has ended before."""
+        self._environ |= environ or {}
+        self._gateway = self._begin(port=int(self.url.rpartition(":")[2]))
+        self._wait_until_it_listens()
+
+    def _begin(self, port: int) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [HATCHERY, *self._arguments, "--port", str(port)],
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def _wait_until_it_listens(self) -> str:
+        assert self._gateway.stdout is not None
+        for line in self._gateway.stdout:
+            if said := re.search(r"listens at (\S+)", line):
+                return said[1]
+        raise AssertionError("the gateway ended before it listened")
+
+
 @contextmanager
-def serving_child(data: Path, environ: Mapping[str, str], *, llm: str, image: str) -> Iterator[str]:
-    """The URL of a gateway that runs, with no settings but these, while the block does."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HATCHERY_")}
-    gateway = subprocess.Popen(
-        [HATCHERY, "serve", "--port", "0", "--data", data, "--llm", llm, "--image", image],
-        env={**inherited, "HATCHERY_SERVER_DRAIN_S": "0", **environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert gateway.stdout is not None
+def serving_child(data: Path, environ: Mapping[str, str], *, llm: str, image: str) -> Iterator[Served]:
+    """A gateway that runs, from some moment on, while the block does."""
+    gateway = Served(data, environ, llm=llm, image=image)
     try:
-        said = [re.search(r"listens at (\S+)", gateway.stdout.readline())]
-        while said[-1] is None and gateway.poll() is None:
-            said.append(re.search(r"listens at (\S+)", gateway.stdout.readline()))
-        assert said[-1] is not None, "the gateway ended before it listened"
-        yield said[-1][1]
+        yield gateway
     finally:
-        gateway.terminate()
-        gateway.communicate(timeout=30)
+        gateway.end()
 
 
 def hatch(page: Page, prompt: str, *, steps: int | None = None) -> None:

@@ -34,15 +34,15 @@ def take(directory: Path) -> None:
     settings = {"HATCHERY_IMAGE_PREVIEWS": "true"}
     with (
         tempfile.TemporaryDirectory() as data,
-        serving_child(Path(data), settings, llm="demo", image="demo") as url,
+        serving_child(Path(data), settings, llm="demo", image="demo") as gateway,
         chromium() as browser,
     ):
         for prompt, seed in BROOD.items():
-            hatch_beside(url, {"prompt": prompt, "image": {"seed": seed, "width": 384, "height": 384}})
+            hatch_beside(gateway.url, {"prompt": prompt, "image": {"seed": seed, "width": 384, "height": 384}})
         desktop = browser.new_page(viewport=DESKTOP)
         phone = browser.new_page(viewport=PHONE, color_scheme="dark", device_scale_factor=1.5)
-        desktop.goto(url)
-        phone.goto(url)
+        desktop.goto(gateway.url)
+        phone.goto(gateway.url)
         desktop.get_by_role("button", name="Options").click()
         desktop.get_by_label("Seed").fill(str(SEED))
         desktop.get_by_role("button", name="Options").click()
