@@ -42,7 +42,9 @@ class SseParser:
 
     def feed(self, chunk: bytes) -> list[SseEvent | SseComment]:
         """The events and comments that `chunk` completes, in order. Raises Overflow."""
-        if self._after_cr and chunk:  # the LF of a CRLF that was split
+        if not chunk:
+            return []
+        if self._after_cr:  # the LF of a CRLF that was split
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
         *ended, rest = _LINE_END.split(chunk)

@@ -33,7 +33,8 @@ from actors.store.usage import Room, check_disk
 
 DATABASE: Final = "hatchery.sqlite3"
 ARTIFACTS: Final = "artifacts"
-ROOM_S: Final = 1.0  # adding up what all pictures take costs more with every picture
+ROOMY_BYTES: Final = 1 << 30  # with so much left nobody looks again for ROOMY_S seconds: it adds up all pictures
+ROOMY_S: Final = 1.0
 YOUNG_S: Final = 3600.0  # a file adopted within this time may belong to a hatch that has not announced it yet
 
 
@@ -85,7 +86,7 @@ class Store:
         self._database = database
         self._settings = settings
         self._now_s = now_s
-        self._room_until = -math.inf  # of trio's clock: so long all pictures are taken to have room
+        self._roomy_until = -math.inf  # of trio's clock: so long nobody looks again
         self._upkeep = trio.Lock()  # no file goes while it is looked at or copied
 
     @property
@@ -94,12 +95,13 @@ class Store:
         return self._database.healthy
 
     async def check_room(self, owner: str, room: Room) -> None:
-        """Raise QuotaExceeded if there is no room for another picture of this owner, as of a second ago at most."""
+        """Raise QuotaExceeded if there is no room for another picture of this owner, as of ROOMY_S ago at most."""
         now = trio.current_time()
-        if room.bytes is None and now < self._room_until:
+        if room.bytes is None and now < self._roomy_until:
             return
-        await self._database.read(partial(check_disk, owner=owner, room=room, whole=self._settings.disk_bytes))
-        self._room_until = now + ROOM_S
+        free = await self._database.read(partial(check_disk, owner=owner, room=room, whole=self._settings.disk_bytes))
+        if free > ROOMY_BYTES:
+            self._roomy_until = now + ROOMY_S
 
     async def check(self) -> list[Finding]:
         """Everything that is not as it should be, after reading every page and every file."""

@@ -33,9 +33,13 @@ _UPLOADS: Final = "SELECT count(*) FROM uploads WHERE owner = ?"
 _UPLOAD_BYTES: Final = "SELECT coalesce(sum(bytes), 0) FROM uploads JOIN artifacts USING (sha256) WHERE owner = ?"
 
 
-def check_disk(connection: apsw.Connection, owner: str, room: Room, whole: int) -> None:
-    """Raise QuotaExceeded when the owner, or the store with its `whole` bytes, has no room for another picture."""
-    if select_one(connection, _ALL) >= whole:
+def check_disk(connection: apsw.Connection, owner: str, room: Room, whole: int) -> int:
+    """How many of the store's `whole` bytes are left.
+
+    Raises QuotaExceeded when there, or in the owner's share, is no room for another picture.
+    """
+    taken: int = select_one(connection, _ALL)
+    if taken >= whole:
         raise QuotaExceeded(
             f"the pictures here take {_size(whole)}, which is all the room there is: whoever runs the gateway can raise"
             " hatch.disk_bytes, or keep less (hatch.session_days, hatch.upload_days)"
@@ -44,6 +48,7 @@ def check_disk(connection: apsw.Connection, owner: str, room: Room, whole: int) 
         raise QuotaExceeded(
             f"your pictures take {_size(room.bytes)}, which is all your room: delete agents that you do not need"
         )
+    return whole - taken
 
 
 def check_uploads(connection: apsw.Connection, owner: str, room: Room) -> None:

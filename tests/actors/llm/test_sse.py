@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.llm.decoding import Overflow
@@ -54,6 +54,7 @@ def test_an_event_type_does_not_outlive_its_event() -> None:
     assert parse(b"event: error\n\ndata: x\n\n") == [SseEvent("x")]
 
 
+@example(events=[["a", ""]], comments=[], end=b"\r\n", cuts=[8, 8])  # nothing, between CR and LF
 @given(
     events=st.lists(st.lists(LINES, min_size=1, max_size=4), max_size=4),
     comments=st.lists(LINES, max_size=4),
