@@ -87,7 +87,7 @@ class SessionView:
         """Whether a client at `cursor` has missed nothing."""
         return (cursor.epoch, cursor.seq, cursor.offset) == (self.epoch, self.seq, self.offset)
 
-    def snapshot(self, sign: Sign, *, id: Id | None = None, previews: bool = False) -> Snapshot:  # noqa: A002
+    def snapshot(self, sign: Sign, *, id: Id | None = None, previews: bool = False) -> Snapshot:  # noqa: A002 - as on the wire
         """The whole session as of now, with fresh artifact URLs; it answers request `id`, if there is one."""
         return Snapshot(
             id=msgspec.UNSET if id is None else id,

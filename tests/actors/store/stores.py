@@ -58,7 +58,7 @@ async def say(log: SqliteLog, session: str, portions: Sequence[Sequence[Entry]])
 async def hatch(log: SqliteLog, session: str, *, owner: str = "ann", **said: mail.PictureStored | Persona) -> None:
     """Let one session hatch."""
     await log.create(record_of(session, owner=owner))
-    await say(log, session, hatched(session, **said))  # type: ignore[arg-type]
+    await say(log, session, hatched(session, **said))  # type: ignore[arg-type]  # by name, which mypy cannot tell apart
 
 
 def essence(view: SessionView) -> dict[str, object]:
