@@ -28,23 +28,13 @@ from protocol.events import (
     Text,
     Welcome,
 )
-from protocol.persona import Persona, persona_strings
+from protocol.persona import persona_strings
+from tests.helpers.gateways import PERSONA
 
 Story = list[list[Event]]
 """What a client is told of one hatch: messages by frame, from the snapshot to the end."""
 Lie = Callable[[Story], Story]
 
-PERSONA = Persona(
-    name="Wren",
-    species="paper owl",
-    tagline="Folds letters nobody has written yet.",
-    traits=["careful", "curious", "light"],
-    backstory="Wren was folded from the last page of an atlas.",
-    greeting="Mind the creases.",
-    system_prompt="You are Wren, a paper owl. Be brief.",
-    palette=["#112233", "#aabbcc", "#ffeedd"],
-    avatar_prompt="an owl folded from paper",
-)
 ENGINES = Engines(llm="sim", image="sim")
 _COMMANDS = msgspec.json.Decoder(list[AnyCommand])
 

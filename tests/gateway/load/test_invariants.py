@@ -10,7 +10,8 @@ from gateway.load.invariants import Violation, Witness, audit, fingerprint
 from protocol.commands import ResumeCursor
 from protocol.events import Event, Preview, Snapshot, State, Text, Thinking
 from protocol.persona import extend
-from tests.helpers.lying_gateway import PERSONA, Story, end, last_word, progress, snapshot, true_story
+from tests.helpers.gateways import PERSONA
+from tests.helpers.lying_gateway import Story, end, last_word, progress, snapshot, true_story
 
 S = "s1"
 
