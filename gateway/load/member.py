@@ -33,7 +33,7 @@ from protocol.events import (
 ATTEMPTS: Final = 8  # to connect, one after the other
 BACKOFF_S: Final = 0.25
 MAY_CLOSE: Final = frozenset({1001, 1012, 1013})  # by a gateway that goes away, whoever reads
-SLOW_CLOSES: Final = frozenset({4000, 4001, 1006})  # what a slow reader has to expect; no close frame may get through
+SLOW_CLOSES: Final = frozenset({4000, 4001})  # what a slow reader has to expect
 KEPT_PAST: Final = 64  # sessions that have ended, to notice what is said of them afterwards
 STAMP: Final = re.compile(r"@(\d{13})")
 STAMP_RANGE_S: Final = 60.0  # what is older was not written by this clock
