@@ -14,9 +14,9 @@ from actors.mflux.oneshot import OneShotEngine, Program, demo_program
 from actors.pty import PtySpec
 from protocol.commands import ImageOptions
 from protocol.events import End
-from tests.actors.test_hatch import AtStep, House
 from tests.helpers.descriptors import open_descriptors
 from tests.helpers.fakes import PERSONA, png, record_of
+from tests.helpers.house import AtStep, House
 
 IMAGE = ImageOptions(width=64, height=64, steps=2)
 SCRIPT = """
