@@ -2,10 +2,7 @@
 
 import os
 import signal
-import sys
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,98 +12,16 @@ import trio.testing
 
 from actors import pty
 from actors.pty import (
-    FULL_LADDER,
-    INTERRUPT_KEY,
-    ONE_SHOT_LADDER,
     ExitStatus,
-    Ladder,
-    PtyChild,
     PtySpec,
     Rung,
     open_pty,
 )
 from actors.reaper import Reaper, reap, reap_by_polling
 from protocol.errors import ImageUnavailable
+from tests.helpers.pty_children import alive, output_of, python, read_all, read_until, shell
 
-PATH = "/usr/bin:/bin"
-QUICK: Ladder = (
-    Rung(INTERRUPT_KEY, 0.3),
-    Rung(signal.SIGINT, 0.3),
-    Rung(signal.SIGTERM, 0.3),
-    Rung(signal.SIGKILL, 5.0),
-)
-
-
-def python(script: str, **env: str) -> PtySpec:
-    prelude = "import os, signal, subprocess, sys, time\n"
-    return PtySpec(argv=(sys.executable, "-S", "-c", prelude + script), cwd="/", env={"PATH": PATH, **env})
-
-
-def shell(script: str) -> PtySpec:
-    return PtySpec(argv=("sh", "-c", script), cwd="/", env={"PATH": PATH})
-
-
-async def read_all(child: PtyChild) -> bytes:
-    seen = b""
-    while chunk := await child.receive():
-        seen += chunk
-    return seen
-
-
-async def read_until(child: PtyChild, mark: bytes) -> bytes:
-    seen = b""
-    while mark not in seen:
-        chunk = await child.receive()
-        assert chunk, f"ended after {seen!r}"
-        seen += chunk
-    return seen
-
-
-async def output_of(spec: PtySpec) -> bytes:
-    async with open_pty(spec) as child:
-        return await read_all(child)
-
-
-def alive(pid: int) -> bool:
-    """A zombie whose new parent has not collected it yet is dead enough."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-async def gone(pid: int) -> None:
-    """Wait for the end of a process that is nobody's child here."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        with trio.fail_after(5):
-            await trio.lowlevel.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)
-
-
-def open_descriptors() -> Counter[str]:
-    found = Counter[str]()
-    for fd in Path("/proc/self/fd").iterdir():
-        try:
-            found[str(fd.readlink()).partition(":[")[0]] += 1
-        except FileNotFoundError:
-            continue
-    return found
-
-
-@pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    """No test may leave a descriptor or an uncollected child; not async, since pytest-trio passes over autouse ones."""
-    before = open_descriptors()
-    yield
-    assert open_descriptors() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 # What the child sees
 
@@ -267,127 +182,6 @@ async def test_a_status_that_somebody_else_took_is_an_error() -> None:
         assert await child.wait() == ExitStatus(code=255)
 
 
-def ignoring(*names: str) -> str:
-    return "".join(f"signal.signal(signal.{name}, signal.SIG_IGN)\n" for name in names)
-
-
-OBEDIENT = "signal.signal(signal.SIGINT, lambda *_: sys.exit(5))\n"
-READY = "print('ready', flush=True)\n"
-SLEEP = READY + "while True: time.sleep(60)\n"
-STUBBORN: list[tuple[str, str, ExitStatus]] = [
-    ("obeys the key", OBEDIENT + SLEEP, ExitStatus(code=5)),
-    ("has no isig", "os.system('stty -isig')\n" + OBEDIENT + SLEEP, ExitStatus(code=5)),
-    ("ignores SIGINT", ignoring("SIGINT") + SLEEP, ExitStatus(signal=signal.SIGTERM)),
-    ("ignores SIGTERM", ignoring("SIGINT", "SIGTERM", "SIGHUP") + SLEEP, ExitStatus(signal=signal.SIGKILL)),
-    ("is stopped", READY + "os.kill(os.getpid(), signal.SIGSTOP)\n" + SLEEP, ExitStatus(signal=signal.SIGINT)),
-    (
-        "has more to say than a terminal holds",
-        "signal.signal(signal.SIGINT, lambda *_: (os.write(1, b'x' * 99_999), os._exit(6)))\n" + SLEEP,
-        ExitStatus(code=6),
-    ),
-]
-
-
-@pytest.mark.parametrize("reaper", [reap, reap_by_polling])
-@pytest.mark.parametrize(("script", "status"), [row[1:] for row in STUBBORN], ids=[row[0] for row in STUBBORN])
-async def test_the_ladder_ends_every_child_at_its_rung(script: str, status: ExitStatus, reaper: Reaper) -> None:
-    async with open_pty(python(script), ladder=QUICK, reaper=reaper) as child:
-        await read_until(child, b"ready")
-    assert child.status == status
-
-
-@pytest.mark.parametrize(
-    ("script", "status"),
-    [
-        (OBEDIENT + SLEEP, ExitStatus(signal=signal.SIGTERM)),
-        (ignoring("SIGTERM") + SLEEP, ExitStatus(signal=signal.SIGKILL)),
-    ],
-)
-async def test_a_one_shot_is_not_asked(script: str, status: ExitStatus) -> None:
-    ladder = (Rung(signal.SIGTERM, 0.3), ONE_SHOT_LADDER[-1])
-    async with open_pty(python(script), ladder=ladder) as child:
-        await read_until(child, b"ready")
-        assert await child.stop(ladder) == status
-
-
-async def test_the_interrupt_key_loses_no_unread_output(tmp_path: Path) -> None:
-    fifo = tmp_path / "written"
-    os.mkfifo(fifo)
-    written = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    script = "signal.signal(signal.SIGINT, lambda *_: os._exit(0))\nos.write(1, b'x' * 10_000)\n"  # over 4 KiB
-    async with open_pty(python(script + f"open({str(fifo)!r}, 'w').close()\ntime.sleep(60)")) as child:
-        await trio.lowlevel.wait_readable(written)
-        os.close(written)
-        await child.send(INTERRUPT_KEY)
-        assert await read_all(child) == b"x" * 10_000
-        assert await child.wait() == ExitStatus(code=0)
-
-
-async def test_a_polite_ladder_may_leave_it_alive() -> None:
-    async with open_pty(python(ignoring("SIGINT") + SLEEP)) as child:
-        await read_until(child, b"ready")
-        assert await child.stop((Rung(signal.SIGINT, 0.05),)) is None
-        assert not child.stuck
-        assert alive(child.pid)
-
-
-GRANDCHILD = """
-script = {handlers!r} + "import os, time; print('ready', os.getpid(), '.', flush=True); time.sleep(60)"
-subprocess.Popen([sys.executable, '-S', '-c', 'import signal\\n' + script], start_new_session={session})
-"""
-
-
-async def grandchild_pid(child: PtyChild) -> int:
-    return int((await read_until(child, b" .")).split(b"ready ")[1].split()[0])
-
-
-@pytest.mark.parametrize("reaper", [reap, reap_by_polling])
-@pytest.mark.parametrize("handlers", ["", ignoring("SIGHUP", "SIGINT", "SIGTERM")], ids=["plain", "stubborn"])
-@pytest.mark.parametrize("ends_itself", [True, False])
-async def test_no_grandchild_of_its_group_survives(ends_itself: bool, handlers: str, reaper: Reaper) -> None:
-    after = "input()" if ends_itself else "time.sleep(60)"
-    spec = python(GRANDCHILD.format(handlers=handlers, session=False) + after)
-    async with open_pty(spec, ladder=QUICK, reaper=reaper) as child:
-        pid = await grandchild_pid(child)
-        if ends_itself:
-            await child.send(b"\n")
-            with trio.fail_after(5):  # the grandchild holds the terminal: no EIO
-                await read_all(child)
-                assert await child.wait() == ExitStatus(code=0)
-    await gone(pid)
-
-
-async def test_a_grandchild_out_of_reach_cannot_keep_the_reading_open() -> None:
-    flood = "while True: os.write(1, b'x' * 9999)"
-    script = f"import os; print('ready', os.getpid(), '.', flush=True)\n{flood}"
-    spec = python(f"subprocess.Popen([sys.executable, '-S', '-c', {script!r}], start_new_session=True)\ninput()")
-    async with open_pty(spec) as child:
-        pid = await grandchild_pid(child)
-        await child.send(b"\n")
-        with trio.fail_after(5):
-            await read_all(child)
-            assert await child.wait() == ExitStatus(code=0)
-    await gone(pid)  # its terminal is closed now: its next write fails
-
-
-async def test_a_child_that_survives_sigkill_is_reported_and_collected_later() -> None:
-    released = trio.Event()
-
-    async def late(pid: int, kill_leftovers: Callable[[], None]) -> ExitStatus:
-        await released.wait()
-        return await reap(pid, kill_leftovers)
-
-    with trio.fail_after(5):
-        async with open_pty(shell("exec sleep 60"), ladder=(Rung(signal.SIGKILL, 0.05),), reaper=late) as child:
-            assert await child.stop((Rung(signal.SIGTERM, 0.05), Rung(signal.SIGKILL, 0.05))) is None
-            assert child.stuck
-        assert child.stuck
-        assert child.status is None
-        released.set()
-        assert await child.wait() == ExitStatus(signal=signal.SIGTERM)
-    assert not child.stuck
-
-
 # For the day when this process is killed
 
 
@@ -440,118 +234,3 @@ async def test_a_stuck_child_is_kept_beyond_its_scope() -> None:
     released.set()
     await c.wait()
     assert keeper.notes == [("watch", c.pid), ("forget", c.pid)]
-
-
-# Scopes and cancellation
-
-
-async def test_leaving_by_an_error_stops_it_and_passes_the_error_on_bare() -> None:
-    with pytest.raises(ZeroDivisionError):
-        async with open_pty(shell("exec sleep 60")) as child:
-            _ = 1 / 0
-    assert child.status == ExitStatus(signal=signal.SIGTERM)
-
-
-async def test_a_cancelled_scope_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pty, "spawn", lambda *_, **__: pytest.fail("forked"))
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        async with open_pty(shell("true")):
-            pass
-    assert scope.cancelled_caught
-
-
-async def forever_receive(child: PtyChild) -> None:
-    while True:
-        assert await child.receive()
-
-
-async def forever_send(child: PtyChild) -> None:
-    while True:
-        await child.send(b"x" * 65536)
-
-
-async def forever_wait(child: PtyChild) -> None:
-    await child.wait()
-
-
-async def forever_stop(child: PtyChild) -> None:
-    await child.stop((Rung(signal.SIGCONT, 60),))
-
-
-@pytest.mark.parametrize("waiting", [forever_receive, forever_send, forever_wait, forever_stop])
-async def test_cancellation_at_any_wait_stops_it(waiting: Callable[[PtyChild], Awaitable[None]]) -> None:
-    @asynccontextmanager
-    async def started() -> AsyncIterator[PtyChild]:
-        async with open_pty(python(SLEEP), ladder=QUICK) as child:
-            await read_until(child, b"ready")
-            yield child
-
-    with trio.fail_after(5):
-        async with started() as child, trio.open_nursery() as nursery:
-            nursery.start_soon(waiting, child)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-    assert child.status == ExitStatus(signal=signal.SIGINT)
-
-
-async def test_after_the_scope_its_terminal_is_closed_for_everyone() -> None:
-    async with open_pty(shell("exec sleep 60")) as child:
-        pass
-    with pytest.raises(trio.ClosedResourceError):
-        await child.receive()
-    with pytest.raises(trio.ClosedResourceError):
-        await child.send(b"x")
-
-
-async def test_typing_to_a_dead_child_is_an_error() -> None:
-    async with open_pty(shell("exit 0")) as child:
-        await child.wait()
-        with pytest.raises(trio.BrokenResourceError):
-            await child.send(b"x")
-
-
-async def test_stop_works_beside_a_task_that_reads() -> None:
-    async with open_pty(python(OBEDIENT + SLEEP)) as child, trio.open_nursery() as nursery:
-        await read_until(child, b"ready")
-        nursery.start_soon(read_all, child)
-        await trio.testing.wait_all_tasks_blocked()
-        assert await child.stop(FULL_LADDER) == ExitStatus(code=5)
-
-
-async def test_a_ladder_must_end_with_sigkill() -> None:
-    for ladder in ((), (Rung(signal.SIGTERM, 1),)):
-        with pytest.raises(ValueError, match="SIGKILL"):
-            async with open_pty(shell("true"), ladder=ladder):
-                pass
-
-
-async def test_cancelling_forty_mixed_children_at_once_leaves_nothing() -> None:
-    children: list[PtyChild] = []
-    grandchildren: list[int] = []
-    scripts = [row[1] for row in STUBBORN] + [GRANDCHILD.format(handlers=ignoring("SIGHUP"), session=False) + SLEEP]
-
-    async def run(script: str, ready: trio.Event) -> None:
-        async with open_pty(python(script), ladder=QUICK) as child:
-            children.append(child)
-            if "Popen" in script:
-                grandchildren.append(await grandchild_pid(child))
-            else:
-                await read_until(child, b"ready")
-            ready.set()
-            await read_all(child)
-            await child.wait()
-
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            events = [trio.Event() for _ in range(42)]
-            for number, ready in enumerate(events):
-                nursery.start_soon(run, scripts[number % len(scripts)], ready)
-            for ready in events:
-                await ready.wait()
-            nursery.cancel_scope.cancel()
-        for pid in grandchildren:
-            await gone(pid)
-    assert len(children) == 42
-    assert len(grandchildren) == 6
-    assert not any(child.stuck or child.status is None or alive(child.pid) for child in children)
