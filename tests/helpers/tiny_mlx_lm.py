@@ -8,7 +8,6 @@ Building runs in a child process (`python -m tests.helpers.tiny_mlx_lm DIR`), so
 import argparse
 import json
 import os
-import socket
 import string
 import subprocess
 import sys
@@ -17,16 +16,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
-import msgspec
-import trio
-
-from protocol.persona import Persona
+from tests.helpers.real_llm import PERSONA_TEXT, RealLlm, free_port, real_llm
 
 SERVER_COMMAND = str(Path(sys.executable).with_name("mlx_lm.server"))
 BUILD_TIMEOUT_S = 100.0
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
 PIECE_CHARS = 4
 SLOW_LAYERS = 24
 """Makes one token take about 20 ms on two CPU cores, and the model 8 MB."""
@@ -37,23 +30,6 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
 )
 """Every character of the messages is a token: a longer prompt takes longer to read."""
-
-PERSONA = Persona(
-    name="Ember",
-    species="clockwork owl",
-    tagline="Keeps the night shift of a city that forgot its bells.",
-    traits=["patient", "wry", "counts everything twice"],
-    backstory=(
-        "Ember was wound up in a belfry above Český Krumlov and has not run down since.\n"
-        "When the bells were sold, she learnt the hours by heart: 24 of them, and one more that nobody else knows. 🦉"
-    ),
-    greeting="Hoo — you are four minutes late. Sit; the kettle is honest.",
-    system_prompt='You are Ember, a clockwork owl. Speak briefly, measure often, and never say "approximately".',
-    palette=["#2b1d0e", "#d98e04", "#f3e9d2"],
-    avatar_prompt="Portrait of a brass clockwork owl with amber eyes, moonlit belfry, soft rim light, blue and gold",
-)
-PERSONA_TEXT = msgspec.json.format(msgspec.json.encode(PERSONA), indent=2).decode()
-"""What the model says unless told otherwise: a valid persona over several lines."""
 
 
 def tiny_model(directory: Path, text: str = PERSONA_TEXT, *, layers: int = 1, endless: bool = False) -> Path:
@@ -69,57 +45,16 @@ def tiny_model(directory: Path, text: str = PERSONA_TEXT, *, layers: int = 1, en
     return directory
 
 
-class MlxLmServer(msgspec.Struct, frozen=True):
-    """A running server: its base URL, its process, and the file it logs to."""
-
-    url: str
-    process: trio.Process
-    log: Path
-
-
 @asynccontextmanager
-async def mlx_lm_server(model: Path, *options: str) -> AsyncGenerator[MlxLmServer, None]:
-    """Run `mlx_lm.server` with `model` on a free loopback port; ready when entered, killed and reaped when left.
-
-    Raises RuntimeError, quoting its log, when it ends or is not ready within `START_TIMEOUT_S`.
-    """
-    port = _free_port()
+async def mlx_lm_server(model: Path, *options: str) -> AsyncGenerator[RealLlm, None]:
+    """Run `mlx_lm.server` with `model` on a free loopback port; ready when entered, killed and reaped when left."""
+    port = free_port()
     home = model / "home"
     (home / "hub").mkdir(parents=True, exist_ok=True)  # its listing of models fails without a download cache
     env = {**os.environ, "MLX_DISABLE_COMPILE": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
     argv = [SERVER_COMMAND, f"--model={model}", "--host=127.0.0.1", f"--port={port}", *options]
-    log = model / f"server-{port}.log"
-    with log.open("wb") as output:
-        process = await trio.lowlevel.open_process(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-    server = MlxLmServer(f"http://127.0.0.1:{port}/v1", process, log)
-    try:
-        await _wait_until_ready(server)
+    async with real_llm(argv, port, env=env, log=model / f"server-{port}.log") as server:
         yield server
-    finally:
-        with trio.move_on_after(STOP_TIMEOUT_S, shield=True):
-            process.kill()
-            await process.wait()
-
-
-async def _wait_until_ready(server: MlxLmServer) -> None:
-    with trio.move_on_after(START_TIMEOUT_S):
-        async with httpx2.AsyncClient(trust_env=False) as client:
-            while server.process.poll() is None:
-                try:
-                    if (await client.get(f"{server.url}/models")).is_success:
-                        return
-                except httpx2.TransportError:
-                    await trio.sleep(0.1)
-    raise RuntimeError(f"mlx_lm.server did not start: {server.log.read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _pieces(text: str) -> list[str]:

@@ -18,7 +18,8 @@ from protocol.errors import LlmFailed
 from protocol.mail import EngineAwaited, LlmMail, PersonaWritten, PromptAdvanced, TextGrew, WritingAdvanced
 from protocol.maker import Maker
 from protocol.restart import RestartPolicy
-from tests.helpers.tiny_mlx_lm import PERSONA, SERVER_COMMAND, tiny_model
+from tests.helpers.real_llm import PERSONA
+from tests.helpers.tiny_mlx_lm import SERVER_COMMAND, tiny_model
 
 REQUEST = LlmRequest(messages=(Message("user", "A clockwork owl."),), prompt="A clockwork owl.")
 LAYERS = 6

@@ -6,7 +6,7 @@ import pytest
 
 from actors.llm.estimate import MIN_LENGTHS, TYPICAL, LengthHistory, Typical, WritingEstimate
 from protocol.persona import Persona
-from tests.helpers.tiny_mlx_lm import PERSONA
+from tests.helpers.real_llm import PERSONA
 
 
 def test_every_field_has_a_typical_length() -> None:

@@ -1,7 +1,7 @@
-"""Whole hatches whose persona is written by a real `mlx_lm.server`: pieces, cancels, and a server that is killed."""
+"""Whole hatches whose persona a real LLM server writes: pieces, cancels, and a server that is killed."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,19 +12,43 @@ from protocol.commands import Cancel, HatchRequest
 from protocol.events import End, PersonaReady, Progress, State, Text
 from protocol.maker import Maker
 from tests.helpers.gateways import Listener, check_session, listening_client, running_gateway
-from tests.helpers.tiny_mlx_lm import PERSONA, SLOW_LAYERS, MlxLmServer, mlx_lm_server, tiny_model
+from tests.helpers.real_llm import PERSONA, UNENDED_TEXT, RealLlm
+from tests.helpers.tiny_llama_cpp import MODEL, SLOW_WIDTH, llama_server, tiny_gguf
+from tests.helpers.tiny_mlx_lm import SLOW_LAYERS, mlx_lm_server, tiny_model
 
 HATCH = HatchRequest(prompt="A clockwork owl.")
 
 
-@pytest.fixture(scope="module")
-def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Writes its persona in some six seconds."""
-    return tiny_model(tmp_path_factory.mktemp("slow"), layers=SLOW_LAYERS)
+class Slow(msgspec.Struct, frozen=True):
+    """A server, run with a model that takes seconds for its persona, or with one that has not ended for many more."""
+
+    writer: Maker
+    writes: Callable[[], AbstractAsyncContextManager[RealLlm]]
+    goes_on: Callable[[], AbstractAsyncContextManager[RealLlm]]
+
+
+def slow_mlx_lm(directory: Path) -> Slow:
+    model = tiny_model(directory, layers=SLOW_LAYERS)
+    one_at_a_time = ("--decode-concurrency=1", "--prompt-concurrency=1")
+    unnamed = Maker(engine="openai")  # it tells its model's name to nobody
+    return Slow(unnamed, lambda: mlx_lm_server(model), lambda: mlx_lm_server(model, *one_at_a_time))
+
+
+def slow_llama_cpp(directory: Path) -> Slow:
+    model = tiny_gguf(directory / "whole", width=2 * SLOW_WIDTH)
+    endless = tiny_gguf(directory / "endless", UNENDED_TEXT, width=SLOW_WIDTH, endless=True)
+    return Slow(Maker(engine="openai", model=MODEL), lambda: llama_server(model), lambda: llama_server(endless))
+
+
+@pytest.fixture(scope="module", params=[slow_mlx_lm, slow_llama_cpp])
+def slow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Slow:
+    made = request.param(tmp_path_factory.mktemp("slow"))
+    assert isinstance(made, Slow)
+    return made
 
 
 @asynccontextmanager
-async def mlx_lm_client(data: Path, server: MlxLmServer) -> AsyncIterator[Listener]:
+async def client_of(server: RealLlm, data: Path) -> AsyncIterator[Listener]:
     async with (
         running_gateway(data, llm__engine=server.url, image__engine="sim", hatch__restarts=0) as gateway,
         listening_client(gateway) as listener,
@@ -32,15 +56,15 @@ async def mlx_lm_client(data: Path, server: MlxLmServer) -> AsyncIterator[Listen
         yield listener
 
 
-async def test_the_persona_grows_while_the_server_writes(tmp_path: Path, slow_model: Path) -> None:
-    async with mlx_lm_server(slow_model) as server, mlx_lm_client(tmp_path, server) as listener:
+async def test_the_persona_grows_while_the_server_writes(tmp_path: Path, slow: Slow) -> None:
+    async with slow.writes() as server, client_of(server, tmp_path) as listener:
         session = (await listener.start(HATCH)).session
         end = await listener.end(session)
     assert end.outcome == "done"
     assert end.receipt.llm == "closed"
     (ready,) = listener.all(PersonaReady)
     assert ready.persona == PERSONA
-    assert ready.writer == Maker(engine="openai"), "it tells its model's name to nobody"
+    assert ready.writer == slow.writer
     texts = [(time, message) for time, message in listener.heard if isinstance(message, Text)]
     assert len({time for time, _ in texts}) > 20, "many frames, one after the other"
     backstory = "".join(text.delta for _, text in texts if text.path == "/backstory")
@@ -51,10 +75,9 @@ async def test_the_persona_grows_while_the_server_writes(tmp_path: Path, slow_mo
     check_session(listener, session)
 
 
-async def test_a_cancel_stops_the_server(tmp_path: Path, slow_model: Path) -> None:
+async def test_a_cancel_stops_the_server(tmp_path: Path, slow: Slow) -> None:
     """A server that writes one answer at a time writes the next one at once only if the cancelled one has stopped."""
-    one_at_a_time = ("--decode-concurrency=1", "--prompt-concurrency=1")
-    async with mlx_lm_server(slow_model, *one_at_a_time) as server, mlx_lm_client(tmp_path, server) as listener:
+    async with slow.goes_on() as server, client_of(server, tmp_path) as listener:
         session = (await listener.start(HATCH)).session
         await listener.until(Text, lambda text: text.path == "/name")
         await listener.send(Cancel(id=1, session=session))
@@ -73,8 +96,8 @@ async def test_a_cancel_stops_the_server(tmp_path: Path, slow_model: Path) -> No
     check_session(listener, session)
 
 
-async def test_a_killed_server_is_a_failure_and_no_short_success(tmp_path: Path, slow_model: Path) -> None:
-    async with mlx_lm_server(slow_model) as server, mlx_lm_client(tmp_path, server) as listener:
+async def test_a_killed_server_is_a_failure_and_no_short_success(tmp_path: Path, slow: Slow) -> None:
+    async with slow.writes() as server, client_of(server, tmp_path) as listener:
         session = (await listener.start(HATCH)).session
         await listener.until(Text, lambda text: text.path == "/backstory")
         server.process.kill()
@@ -89,7 +112,7 @@ async def test_a_killed_server_is_a_failure_and_no_short_success(tmp_path: Path,
 
 async def test_an_answer_that_is_no_persona_is_repaired_once_and_then_refused(tmp_path: Path) -> None:
     model = tiny_model(tmp_path / "model", msgspec.json.encode({"name": "Bo"}).decode())
-    async with mlx_lm_server(model) as server, mlx_lm_client(tmp_path / "data", server) as listener:
+    async with mlx_lm_server(model) as server, client_of(server, tmp_path / "data") as listener:
         session = (await listener.start(HATCH)).session
         end = await listener.end(session)
     assert end.error is not None
