@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from actors.artifacts import ArtifactStore, StoredPicture
-from actors.mflux.capabilities import Capabilities
+from actors.mflux.capabilities import open_capabilities
 from actors.mflux.engine import ImageEngine, InputPicture, RenderJob
 from actors.mflux.inputs import INPUT
 from actors.mflux.offer import NamedLora, NamedModel, Offer
@@ -65,7 +65,6 @@ class Studio:
             jobs=self.jobs,
             environ=mflux_env(),
             offer=self.offer,
-            capabilities=Capabilities(MFLUX_COMMAND, environ=mflux_env(), folder=self.jobs.parent / "mflux"),
         )
 
     @asynccontextmanager
@@ -157,22 +156,23 @@ async def test_a_picture_holds_nothing_of_the_machine_that_it_was_drawn_on(studi
 
 
 async def test_mflux_itself_says_what_its_command_takes(studio: Studio) -> None:
-    lens = Path(MFLUX_COMMAND).with_name("mflux-generate-lens")
-    engine = OneShotEngine(
-        Program(name="lens", argv=(str(lens),)),  # under a name that no table knows
-        artifacts=studio.artifacts,
-        jobs=studio.jobs,
-        environ=mflux_env(),
-        offer=studio.offer,
-        capabilities=Capabilities(str(lens), environ=mflux_env(), folder=studio.jobs.parent / "mflux"),
-    )
-    await engine.check(ImageOptions(model="other", steps=4))
-    for field, image in {
-        "guidance": ImageOptions(guidance=2.0),
-        "negative_prompt": ImageOptions(negative_prompt="fog"),
-        "lora": ImageOptions(lora=["ink"]),
-        "input": ImageOptions(input="u1"),
-    }.items():
-        with pytest.raises(Invalid) as refused:
-            await engine.check(image)
-        assert refused.value.field == f"hatch.image.{field}"
+    lens = str(Path(MFLUX_COMMAND).with_name("mflux-generate-lens"))
+    async with open_capabilities(lens, environ=mflux_env(), folder=studio.jobs.parent / "mflux") as capabilities:
+        engine = OneShotEngine(
+            Program(name="lens", argv=(lens,)),  # under a name that no table knows
+            artifacts=studio.artifacts,
+            jobs=studio.jobs,
+            environ=mflux_env(),
+            offer=studio.offer,
+            capabilities=capabilities,
+        )
+        await engine.confirm(ImageOptions(model="other", steps=4))
+        for field, image in {
+            "guidance": ImageOptions(guidance=2.0),
+            "negative_prompt": ImageOptions(negative_prompt="fog"),
+            "lora": ImageOptions(lora=["ink"]),
+            "input": ImageOptions(input="u1"),
+        }.items():
+            with pytest.raises(Invalid) as refused:
+                await engine.check(image)
+            assert refused.value.field == f"hatch.image.{field}"
