@@ -47,7 +47,8 @@ class WarmSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`patience_s`: how long a cancelled job may take to end its step before its worker, and the model, is given up.
 
     A worker leaves when it has been idle for `idle_s`, after `jobs`, or holding more than `memory_bytes` after a job;
-    one that dies is started again at most as `restarts` allows. A job that is silent beyond `stalls` is stopped.
+    one that failed is replaced as `restarts` says, though without end if it had to be given up. A job that is silent
+    beyond `stalls` is stopped.
     """
 
     patience_s: float = 20.0
