@@ -24,6 +24,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
+from actors.llm.server import LlmServer
 from gateway.access.auth import new_token
 from gateway.clients.connection import open_connection
 from gateway.clients.policy import Disconnected
@@ -37,6 +38,7 @@ from tests.helpers.problems import check_problem
 SLOW = {"HATCHERY_SIM_TOKENS_PER_S": "1", "HATCHERY_SIM_STEP_S": "30", "HATCHERY_SERVER_DRAIN_S": "0.2"}
 SHORT = {"HATCHERY_SIM_TOKENS_PER_S": "200", "HATCHERY_SIM_STEP_S": "0.1", "HATCHERY_SERVER_DRAIN_S": "60"}  # 2 to 3 s
 PATIENT = {"HATCHERY_SERVER_DRAIN_S": "60"}
+TOY = f"{sys.executable} {Path(__file__).parents[1] / 'helpers' / 'toy_llm_server.py'}"
 HATCHES = 38  # of a client that reads slowly
 HANDSHAKE = {
     "Connection": "Upgrade",
@@ -352,10 +354,9 @@ async def test_a_stuck_reader_holds_the_stop_up_no_longer_than_the_bound(tmp_pat
 
 
 async def test_an_llm_server_that_ignores_signals_holds_the_stop_up_no_longer_than_the_bound(tmp_path: Path) -> None:
-    """Beside a stuck reader, who takes all of `server.stop_s` by himself."""
-    toy = f"{sys.executable} {Path(__file__).parents[1] / 'helpers' / 'toy_llm_server.py'} --stubborn"
+    """Beside a stuck reader, who takes a second himself."""
     async with (
-        _served(tmp_path, toy, HATCHERY_SERVER_DRAIN_S="0", HATCHERY_SERVER_STOP_S="2") as (child, url),
+        _served(tmp_path, f"{TOY} --stubborn", HATCHERY_SERVER_DRAIN_S="0", HATCHERY_SERVER_STOP_S="2") as (child, url),
         _stuck_reader(url),
     ):
         await child.until("llm_server_ready", stream="err")
@@ -363,6 +364,17 @@ async def test_an_llm_server_that_ignores_signals_holds_the_stop_up_no_longer_th
         child.process.send_signal(signal.SIGTERM)
         assert await child.ended(within_s=20) == 0
         assert trio.current_time() - began < 2 + 1, "and a slow machine"
+
+
+async def test_an_llm_server_is_ended_while_the_rest_stops(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, llm__engine=f"{TOY} --stubborn", server__stop_s=0.5) as gateway:
+        server = gateway.services.sessions.workshop.llm
+        assert isinstance(server, LlmServer)
+        with trio.fail_after(20):
+            await server.wait_ready()
+            await gateway.stop()
+            while server.pid is not None:
+                await server.changed.park()
 
 
 @asynccontextmanager
