@@ -21,9 +21,10 @@ from actors.mflux.oneshot import PICTURE, STEPS, child_environment
 from actors.mflux.options import objections, refuse, unhonoured
 from actors.mflux.previews import PreviewSettings, with_previews
 from actors.mflux.prewarm import MayPrewarm
-from actors.mflux.warm.child import WarmChild, open_warm_child
+from actors.mflux.warm.child import WarmChild
 from actors.mflux.warm.pool import STOP_S, Seat
 from actors.mflux.warm.program import WarmProgram
+from actors.mflux.warm.start import open_warm_child
 from actors.mflux.warm.wire import Draw, Setup
 from actors.pty import Keeper
 from actors.store.durations import Work

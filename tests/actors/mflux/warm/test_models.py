@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from actors.mflux.warm.models import WARM_MODELS, WarmModel
+from actors.mflux.detect import COMMANDS
+from actors.mflux.warm.models import WARM_MODELS, WarmModel, command_model
 from tests.helpers.tiny_mflux import mflux_env
 
 ONE_SHOT = {
@@ -90,6 +91,7 @@ for command, module, name, latents, needs_model, keys, given in json.load(sys.st
         "init": list(inspect.signature(class_.__init__).parameters),
         "generate": list(inspect.signature(class_.generate_image).parameters),
         "default": names.get(id(default)),
+        "repositories": {key: config.model_name for key, (config, _) in drawn.items()},
         "family": families[0] if families else None,
         "models": {key: names[id(config)] for key, (config, _) in drawn.items()},
         "steps": {key: passed["num_inference_steps"] for key, (_, passed) in drawn.items()},
@@ -176,6 +178,14 @@ def test_the_defaults_are_the_commands_own(warm: WarmModel, answers: dict[str, A
     assert answer["unlike"] == {key: {} for key in keys}, "or a warm picture would be another one"
     assert "negative_prompt" not in warm.honours or "--negative-prompt" not in answer["ignored"]
     assert not any(checkpoint.guided for checkpoint in warm.checkpoints) or "--guidance" not in answer["ignored"]
+
+
+@pytest.mark.parametrize(("line", "repository"), COMMANDS)
+def test_a_command_that_is_looked_for_draws_with_the_model_that_has_to_be_there(
+    line: str, repository: str, answers: dict[str, Any]
+) -> None:
+    key = command_model(line.split())
+    assert answers[line.split()[0]]["repositories"][key] == repository
 
 
 @pytest.mark.parametrize("warm", WARM_MODELS.values(), ids=lambda warm: warm.command)
