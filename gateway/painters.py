@@ -8,6 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -35,6 +36,8 @@ from gateway.config import Config, ConfigError, ImageConfig, SimConfig
 from gateway.doctor.checks.machine import read_memory
 from gateway.tape import is_tape, load_tape
 from protocol.stall import StallLimits
+
+MFLUX: Final = "mflux"  # what it says of its commands, in the data directory
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +70,7 @@ async def open_painter(
     offer = await trio.to_thread.run_sync(offer_of, image)
     command = program.argv[0] if warm is None else str(Path(sys.executable).with_name(program.name))  # workers run here
     async with open_capabilities(
-        command, environ=child_environment(environ), folder=config.data / "mflux"
+        command, environ=child_environment(environ), folder=config.data / MFLUX
     ) as capabilities:
         if warm is None:
             yield OneShotEngine(

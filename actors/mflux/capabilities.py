@@ -51,7 +51,7 @@ class Capabilities:
         """`command` is the command's path, beside which mflux's own teller lies; `folder` keeps what it said."""
         self._command = Path(command)
         self._environ = environ
-        self._folder = folder
+        self._folder = folder.resolve()  # what a link leads to can be made, if there is something to keep
         self._ask_s = ask_s
         self._told = trio.Event()
         self.flags: Mapping[str, Flag] | None = None
