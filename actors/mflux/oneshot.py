@@ -105,9 +105,9 @@ class OneShotEngine:
         return Maker(engine=self.name, model=model and model_name(model), version=self._program.version)
 
     async def check(self, image: ImageOptions) -> None:
-        """See ImageEngine; as long as mflux has not said what its command honours, by what is known of it."""
+        """See ImageEngine; where mflux has not said, or does not, what its command honours, the known model decides."""
         flags = self._flags
-        if flags or (flags is not None and self._known is None):
+        if flags is not None and (flags or self._known is None):
             refuse(self.name, unhonoured(image, flags or PLAIN))
         self._offer.check(image, self._line.model)
         for name in ("width", "height"):
