@@ -10,10 +10,10 @@ import msgspec
 import trio
 from PIL import Image, UnidentifiedImageError
 
-from protocol.errors import ImageFailed, NotFound
+from actors.png import bare_png
+from protocol.errors import BadMessage, ImageFailed, NotFound, TooLarge
 
 _HEX: Final = frozenset("0123456789abcdef")
-_END: Final = b"\0\0\0\0IEND\xaeB`\x82"  # a PNG's last chunk
 
 
 class StoredPicture(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class ArtifactStore:
         return path
 
     async def adopt_png(self, source: Path, *, width: int | None, height: int | None) -> StoredPicture:
-        """Check that `source` is a whole PNG of that size (None: any) and move its content into the store.
+        """Check that `source` is a whole PNG of that size (None: any) and take the bare picture into the store.
 
         Raises ImageFailed, saying what is wrong with the file, and OSError when the disk fails.
         """
@@ -56,6 +56,7 @@ class ArtifactStore:
     def store_png(self, data: bytes, *, width: int | None = None, height: int | None = None) -> StoredPicture:
         """The same for a picture in memory; blocks while it is written."""
         size = _checked_size(data, width, height)
+        data = _bare(data)
         sha256 = hashlib.sha256(data).hexdigest()
         target = self._directory / sha256[:2] / sha256
         try:
@@ -94,9 +95,18 @@ def _checked_size(data: bytes, width: int | None, height: int | None) -> tuple[i
             size = picture.size
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise ImageFailed(f"the image command left a damaged picture: {error}") from error
-    if _END not in data:  # Pillow needs neither it nor the checksum before it
-        raise ImageFailed("the image command left a damaged picture: its end is missing")
     asked = (width or size[0], height or size[1])
     if size != asked:
         raise ImageFailed(f"the picture is {size[0]}x{size[1]} pixels, not {asked[0]}x{asked[1]} as asked")
     return size
+
+
+def _bare(data: bytes) -> bytes:
+    """Whoever gets the file need not learn what its maker wrote beside the picture, as paths of this machine.
+
+    Pillow does not mind a missing end or a wrong checksum before it; this does.
+    """
+    try:
+        return bare_png(data)
+    except (BadMessage, TooLarge) as error:
+        raise ImageFailed(f"the image command left a damaged picture: {error.message}") from error

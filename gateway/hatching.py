@@ -19,6 +19,7 @@ from actors.cards import card_png
 from gateway.client import Client, Hatch, HatchEvent, open_client
 from gateway.config import Config
 from gateway.display import Display, JsonLines, LiveDisplay, PlainLines, harmless
+from gateway.painters import MFLUX
 from gateway.serve import Gateway, open_gateway
 from protocol.card import Making, to_card
 from protocol.commands import HatchRequest, ImageOptions
@@ -97,6 +98,7 @@ async def _own_gateway(config: Config) -> AsyncIterator[Gateway]:
     The usual one may be in use by a gateway that serves.
     """
     with tempfile.TemporaryDirectory(prefix="hatchery-", ignore_cleanup_errors=True) as scratch:
+        (Path(scratch) / MFLUX).symlink_to(config.data / MFLUX)  # the same for all, and seconds to find out
         server = msgspec.structs.replace(config.server, data=config.server.data or scratch)
         hatch = msgspec.structs.replace(config.hatch, durable=bool(config.server.data))
         async with open_gateway(msgspec.structs.replace(config, server=server, hatch=hatch)) as gateway:

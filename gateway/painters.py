@@ -1,12 +1,14 @@
 """From settings to the painter; `auto` takes an mflux model that is downloaded, or the demo renderer, and says so."""
 
 import shlex
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -15,7 +17,7 @@ from msgspec.structs import replace
 
 from actors.artifacts import ArtifactStore
 from actors.llm.dialect import LlmAddress, parse_llm
-from actors.mflux.capabilities import Capabilities
+from actors.mflux.capabilities import open_capabilities
 from actors.mflux.detect import detect_mflux, find_command
 from actors.mflux.engine import ImageEngine
 from actors.mflux.history import History, MemoryHistory, Pace
@@ -34,6 +36,8 @@ from gateway.config import Config, ConfigError, ImageConfig, SimConfig
 from gateway.doctor.checks.machine import read_memory
 from gateway.tape import is_tape, load_tape
 from protocol.stall import StallLimits
+
+MFLUX: Final = "mflux"  # what it says of its commands, in the data directory
 
 log = structlog.get_logger(__name__)
 
@@ -62,45 +66,42 @@ async def open_painter(
         return
     program = _auto_program(environ) if image.engine == "auto" else program_of(image.engine, environ)
     warm = warm_program(program.argv) if image.warm and find_spec("mflux") else None
-    pace, previews, stalls = Pace(history or MemoryHistory()), _previews(image), _stalls(image)
+    pace, previews = Pace(history or MemoryHistory()), _previews(image)
     offer = await trio.to_thread.run_sync(offer_of, image)
-    if warm is None:
-        yield OneShotEngine(
-            program,
+    command = program.argv[0] if warm is None else str(Path(sys.executable).with_name(program.name))  # workers run here
+    async with open_capabilities(
+        command, environ=child_environment(environ), folder=config.data / MFLUX
+    ) as capabilities:
+        if warm is None:
+            yield OneShotEngine(
+                program,
+                artifacts=artifacts,
+                jobs=jobs,
+                environ=environ,
+                keeper=keeper,
+                pace=pace,
+                previews=previews,
+                stalls=_stalls(image),
+                offer=offer,
+                capabilities=capabilities,
+            )
+            return
+        elsewhere = writes_elsewhere(config.llm.engine, writer)
+        async with open_warm_engine(
+            warm,
             artifacts=artifacts,
             jobs=jobs,
             environ=environ,
+            slots=image.slots,
+            settings=_warm_settings(config),
             keeper=keeper,
             pace=pace,
             previews=previews,
-            stalls=stalls,
+            may_prewarm=partial(_may_prewarm, config, warm, environ, elsewhere),
             offer=offer,
-            capabilities=Capabilities(
-                program.argv[0], environ=child_environment(environ), folder=config.data / "mflux"
-            ),
-        )
-        return
-    settings = WarmSettings(
-        patience_s=config.cancel.patience_s,
-        idle_s=image.idle_s,
-        jobs=image.jobs,
-        memory_bytes=round(image.memory_gb * 1e9) or None,
-        stalls=stalls,
-    )
-    async with open_warm_engine(
-        warm,
-        artifacts=artifacts,
-        jobs=jobs,
-        environ=environ,
-        slots=image.slots,
-        settings=settings,
-        keeper=keeper,
-        pace=pace,
-        previews=previews,
-        may_prewarm=partial(_may_prewarm, config, warm, environ, writes_elsewhere(config.llm.engine, writer)),
-        offer=offer,
-    ) as engine:
-        yield engine
+            capabilities=capabilities,
+        ) as engine:
+            yield engine
 
 
 def _script(sim: SimConfig) -> SimImage:
@@ -122,6 +123,17 @@ def _previews(image: ImageConfig) -> PreviewSettings | None:
         return None
     limits = PreviewLimits(side=image.preview_side, bytes=image.preview_bytes)
     return PreviewSettings(limits=limits, limiter=trio.CapacityLimiter(image.slots))
+
+
+def _warm_settings(config: Config) -> WarmSettings:
+    image = config.image
+    return WarmSettings(
+        patience_s=config.cancel.patience_s,
+        idle_s=image.idle_s,
+        jobs=image.jobs,
+        memory_bytes=round(image.memory_gb * 1e9) or None,
+        stalls=_stalls(image),
+    )
 
 
 def _stalls(image: ImageConfig) -> StallLimits:

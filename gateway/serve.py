@@ -60,6 +60,7 @@ class Gateway:
         if not self.services.sessions.draining:
             self._announce(0)
         log.info("gateway_stops", running=self.services.sessions.running)
+        self.services.hurry()
         await self.services.sessions.stop()
         await self.services.flusher.flush(STALL_S)
         with trio.move_on_after(CLOSE_S):

@@ -60,6 +60,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     streams: EventStreams
     healthy: Callable[[], bool]
     obstacle: Callable[[], str | None]  # why nobody can write a persona now
+    hurry: Callable[[], None]  # no persona is going to be written any more
     store: Store | None  # if sessions are kept on disk
 
 
@@ -151,6 +152,7 @@ async def open_services(
             streams=streams,
             healthy=log.healthy,
             obstacle=lambda: writer.obstacle if isinstance(writer, LlmServer) else None,
+            hurry=lambda: writer.hurry() if isinstance(writer, LlmServer) else None,
             store=log.store,
         )
         await sessions.stop()

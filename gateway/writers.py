@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 import structlog
 import trio
@@ -15,13 +16,15 @@ from actors.llm.dialect import ALLOWED, LlmAddress, LlmCommand, parse_llm
 from actors.llm.maker import UNKNOWN_MODEL
 from actors.llm.ollama import OllamaBackend
 from actors.llm.openai import OpenAiBackend
-from actors.llm.server import open_llm_server
+from actors.llm.server import ServerLimits, open_llm_server
 from actors.llm.sim import SimWriter, WriterScript
 from actors.llm.tape import TapeWriter
 from actors.mflux.detect import find_command
 from actors.pty import Keeper
 from gateway.config import Config, ConfigError, LlmConfig, SimConfig
 from gateway.tape import is_tape, load_tape
+
+STOP_SHARE: Final = 0.4  # of `server.stop_s`, for each of the two signals that end a server
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +53,12 @@ async def open_writer(
                     yield await _spoken_to(address, llm)
                 case LlmCommand(argv):
                     async with open_llm_server(
-                        _found(argv, environ), environ, model=llm.model, make=_openai(llm), keeper=keeper
+                        _found(argv, environ),
+                        environ,
+                        model=llm.model,
+                        make=_openai(llm),
+                        keeper=keeper,
+                        limits=ServerLimits(stop_s=min(ServerLimits().stop_s, STOP_SHARE * config.server.stop_s)),
                     ) as server:
                         yield server
 

@@ -48,3 +48,7 @@ class RestartWindow:
         ceiling = min(policy.backoff_max_s, policy.backoff_s * 2.0 ** len(self._times))
         self._times.append(now)
         return max(at_least_s, self._random.uniform(0.0, ceiling))
+
+    def forget(self) -> None:
+        """A child has done what it is for: what failed before it is over."""
+        self._times.clear()

@@ -34,7 +34,6 @@ log = structlog.get_logger(__name__)
 MakeBackend = Callable[[str, str], LlmBackend]
 """From a base URL and a model."""
 
-LADDER: Final[Ladder] = (Rung(SIGTERM, 5.0), Rung(SIGKILL, 5.0))
 TAIL_LINES: Final = 40
 COLUMNS: Final = 200
 PROBE_EVERY_S: Final = 0.2
@@ -43,9 +42,14 @@ _ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds from the start to the first sign of health, a download included; and how often it is restarted."""
+    """Bounds on a server's life; it is restarted as `restarts` allows.
+
+    `start_s`: seconds from the start to the first sign of health, a download included. `stop_s`: seconds that SIGTERM,
+    and after it SIGKILL, may take to end it.
+    """
 
     start_s: float = 900.0
+    stop_s: float = 4.0
     restarts: RestartPolicy = RestartPolicy(intensity=5, period_s=300.0, backoff_s=0.5, backoff_max_s=15.0)
 
 
@@ -72,6 +76,8 @@ class LlmServer:
         self._make = make
         self._keeper = keeper
         self._limits = limits
+        self._ladder: Ladder = (Rung(SIGTERM, limits.stop_s), Rung(SIGKILL, limits.stop_s))
+        self._employment = trio.CancelScope()
         self._window = RestartWindow(limits.restarts, random)
         self._backend: LlmBackend | None = None
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
@@ -125,17 +131,22 @@ class LlmServer:
             return f"{self.name} keeps ending: see the gateway's log, correct llm.engine, and restart the gateway."
         return f"{self.name} is starting"
 
+    def hurry(self) -> None:
+        """The gateway stops: end it now, while the rest is stopped, since nobody is going to ask it any more."""
+        self._employment.cancel()
+
     async def supervise(self) -> None:
-        """Run it again and again, until it has failed too often."""
-        while True:
-            reason = await self._run()
-            delay_s = self._window.next_delay(trio.current_time())
-            log.error("llm_server_ended", server=self.name, reason=reason, restart_in_s=delay_s, output=self.tail)
-            if delay_s is None:
-                self._given_up = True
-                self.changed.unpark_all()
-                return
-            await trio.sleep(delay_s)
+        """Run it again and again, until it has failed too often or is no longer needed."""
+        with self._employment:
+            while True:
+                reason = await self._run()
+                delay_s = self._window.next_delay(trio.current_time())
+                log.error("llm_server_ended", server=self.name, reason=reason, restart_in_s=delay_s, output=self.tail)
+                if delay_s is None:
+                    self._given_up = True
+                    self.changed.unpark_all()
+                    return
+                await trio.sleep(delay_s)
 
     async def _run(self) -> str:
         """Run it once, and say why it ended."""
@@ -143,7 +154,7 @@ class LlmServer:
         spec = PtySpec(argv, os.getcwd(), self._env, columns=COLUMNS)
         self._lines.clear()
         try:
-            async with open_pty(spec, ladder=LADDER, keeper=self._keeper) as child:
+            async with open_pty(spec, ladder=self._ladder, keeper=self._keeper) as child:
                 self.pid = child.pid
                 self.changed.unpark_all()
                 async with trio.open_nursery() as nursery:
@@ -176,7 +187,7 @@ class LlmServer:
             self.changed.unpark_all()
             return
         log.error("llm_server_not_ready", server=self.name, within_s=self._limits.start_s)
-        await child.stop(LADDER)
+        await child.stop(self._ladder)
 
 
 @asynccontextmanager

@@ -39,9 +39,10 @@ async def run_mflux_actor(
 ) -> None:
     """Draw the one picture of a session; the slot is free again only when the engine's worker is gone.
 
-    Raises ImageUnavailable or ImageFailed, and what was true when the hatch was started but is no more: NotFound for
-    its input, Invalid for an option.
+    Raises ImageUnavailable or ImageFailed, and what was true when the hatch was started but is no more, or was not
+    known yet: NotFound for its input, Invalid for an option.
     """
+    await engine.confirm(order.image)  # while the persona is written, and before a slot is taken
     persona = (await mailbox.receive()).persona
     picture = None
     if order.image.input is not None:

@@ -1,7 +1,11 @@
-"""What an installed mflux says that its commands honour: asked of its own command once per version, kept on disk."""
+"""What an installed mflux says that its commands honour: asked of its own command once per version, kept on disk.
+
+It takes seconds to answer, so it is asked in the background, and nobody waits for it who need not.
+"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -41,25 +45,36 @@ class _Dump(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capabilities:
-    """One command's flags, by mflux's own account; looked up when they are first needed."""
+    """One command's flags, by mflux's own account."""
 
     def __init__(self, command: str, *, environ: Mapping[str, str], folder: Path, ask_s: float = ASK_S) -> None:
         """`command` is the command's path, beside which mflux's own teller lies; `folder` keeps what it said."""
         self._command = Path(command)
         self._environ = environ
-        self._folder = folder
+        self._folder = folder.resolve()  # what a link leads to can be made, if there is something to keep
         self._ask_s = ask_s
-        self._asking = trio.Lock()
-        self._flags: dict[str, Flag] | None = None
+        self._told = trio.Event()
+        self.flags: Mapping[str, Flag] | None = None
+        """By name; none of them if mflux does not answer, or the command is not its own; None as long as it may."""
+        if not self._command.name.startswith("mflux-"):
+            self._tell({})
 
-    async def flags(self) -> dict[str, Flag]:
-        """The command's flags by name; none if it is not mflux's, or mflux does not answer, which is logged."""
-        async with self._asking:
-            if self._flags is None:
-                dump = await self._dump()
-                told = [] if dump is None else [told for told in dump.commands if told.command == self._command.name]
-                self._flags = {flag.flag: flag for command in told for flag in command.options}
-        return self._flags
+    async def told(self) -> Mapping[str, Flag]:
+        """Wait until mflux has answered, or will not."""
+        await self._told.wait()
+        return self.flags or {}
+
+    async def learn(self) -> None:
+        """Read what is kept, or else ask mflux, which is logged if it does not answer."""
+        if self.flags is not None:
+            return
+        dump = await self._dump()
+        commands = [] if dump is None else [told for told in dump.commands if told.command == self._command.name]
+        self._tell({flag.flag: flag for command in commands for flag in command.options})
+
+    def _tell(self, flags: Mapping[str, Flag]) -> None:
+        self.flags = flags
+        self._told.set()
 
     async def _dump(self) -> _Dump | None:
         teller, version = await trio.to_thread.run_sync(_find_teller, self._command)
@@ -70,9 +85,7 @@ class Capabilities:
             return dump
         dump = _read(await self._ask(teller))
         if dump is None:
-            log.warning(
-                "mflux_does_not_tell", command=str(teller), effect="its options beyond size and steps are refused"
-            )
+            log.warning("mflux_does_not_tell", command=str(teller), effect="only options known beforehand are honoured")
         elif version is not None:
             await _keep(kept, msgspec.json.encode(dump))
         return dump
@@ -86,6 +99,7 @@ class Capabilities:
                     capture_stderr=True,
                     check=False,
                     env=dict(self._environ),
+                    deliver_cancel=_kill,
                 )
                 return bytes(done.stdout)
         except OSError:
@@ -93,10 +107,27 @@ class Capabilities:
         return b""
 
 
+@asynccontextmanager
+async def open_capabilities(
+    command: str, *, environ: Mapping[str, str], folder: Path, ask_s: float = ASK_S
+) -> AsyncIterator[Capabilities]:
+    """What mflux says of a command, learned while the block runs; at its end nobody is asked any more."""
+    capabilities = Capabilities(command, environ=environ, folder=folder, ask_s=ask_s)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(capabilities.learn)
+        yield capabilities
+        nursery.cancel_scope.cancel()
+
+
+async def _kill(process: trio.Process) -> None:
+    """There is nothing to lose, and the gateway may be about to stop."""
+    process.kill()
+
+
 def _find_teller(command: Path) -> tuple[Path | None, str | None]:
     """mflux's teller beside a command of its own, and the version that is installed there."""
     teller = command.resolve().with_name(COMMAND)
-    if not command.name.startswith("mflux-") or not os.access(teller, os.X_OK):
+    if not os.access(teller, os.X_OK):
         return None, None
     return teller, version_beside(str(command), "mflux")
 

@@ -50,7 +50,13 @@ class ImageEngine(Protocol):
         """Who draws a job with these options, as it may be told to others."""
 
     async def check(self, image: ImageOptions) -> None:
-        """Raise Invalid, naming the field and what is allowed, for an option that this engine does not honour."""
+        """Raise Invalid, naming the field and what is allowed, for an option that this engine does not honour.
+
+        It waits for nobody: what the engine has yet to learn of itself is left to `confirm`.
+        """
+
+    async def confirm(self, image: ImageOptions) -> None:
+        """`check` once more, in the hatch's own task, after waiting for what it cannot do without. Raises Invalid."""
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """How long a picture with these options takes, p50 and p90 in seconds; None if that is unknown."""

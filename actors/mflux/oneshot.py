@@ -18,7 +18,7 @@ from actors.mflux.history import MemoryHistory, Pace
 from actors.mflux.inputs import INPUT, lay_input, shaped
 from actors.mflux.jobs import open_job_directory
 from actors.mflux.offer import Offer
-from actors.mflux.options import FLAGS, objections
+from actors.mflux.options import FLAGS, PLAIN, PLAIN_FLAGS, flag_for, objections, refuse, unhonoured
 from actors.mflux.previews import PreviewSettings, with_previews
 from actors.mflux.warm.models import WARM_MODELS
 from actors.mflux.warm.program import read_command_line
@@ -38,7 +38,6 @@ STEPS: Final = "steps"  # the folder of the pictures after each step
 SIDE_MULTIPLE: Final = 16  # pixels; mflux works on latents of 1/16 of the picture
 _PASSED_ON: Final = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
 _PASSED_ON_PREFIXES: Final = ("HF_", "HUGGINGFACE_", "LC_", "MFLUX_", "MLX_", "TRANSFORMERS_", "XDG_", "SSL_")
-_PLAIN_FLAGS: Final[dict[str, str]] = {"steps": "--steps", "width": "--width", "height": "--height"}
 _PROXIES: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 QUOTED_LINES: Final = 6
 QUOTED_CHARS: Final = 200  # of each line
@@ -54,7 +53,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     takes_persona: bool = False  # it has `--persona-file`, as the demo renderer does
     model: str | None = None
     version: str | None = None
-    flags: tuple[Flag, ...] = ()  # that stand for options which not every command honours
+    flags: tuple[Flag, ...] = ()  # that it honours besides the plain ones
 
 
 def demo_program() -> Program:
@@ -106,30 +105,32 @@ class OneShotEngine:
         return Maker(engine=self.name, model=model and model_name(model), version=self._program.version)
 
     async def check(self, image: ImageOptions) -> None:
-        """See ImageEngine; what is no matter of size and steps is left to what mflux says of its command."""
-        for name in FLAGS:
-            if getattr(image, name) is not None:
-                flag = await self._flag(name)
-                if flag is None or flag.status in ("ignored", "rejected"):
-                    why = f": {flag.reason}" if flag is not None and flag.reason else ""
-                    raise Invalid(f"the engine {self.name} does not honour `{name}`{why}", field=f"hatch.image.{name}")
+        """See ImageEngine; where mflux has not said, or does not, what its command honours, the known model decides."""
+        flags = self._flags
+        if flags is not None and (flags or self._known is None):
+            refuse(self.name, unhonoured(image, flags or PLAIN))
         self._offer.check(image, self._line.model)
         for name in ("width", "height"):
             if (getattr(image, name) or 0) % SIDE_MULTIPLE:
                 raise Invalid(f"{name} must be a multiple of {SIDE_MULTIPLE}", field=f"hatch.image.{name}")
-        if self._known is None:
-            return
-        model = self._offer.choice(image).model
-        named = (model.base_model or model.path) if model else (self._line.base_model or self._line.model)
-        for name, wrong in objections(self._known, self._known.checkpoint(named), image, self._line.guidance):
-            raise Invalid(f"the engine {self.name} {wrong}", field=f"hatch.image.{name}")
+        if self._known is not None:
+            model = self._offer.choice(image).model
+            named = (model.base_model or model.path) if model else (self._line.base_model or self._line.model)
+            refuse(self.name, objections(self._known, self._known.checkpoint(named), image, self._line.guidance))
 
-    async def _flag(self, option: str) -> Flag | None:
-        """The flag that stands for an option; None if the command is not known to have one."""
-        flags = {flag.flag: flag for flag in self._program.flags}
-        if not flags and self._capabilities is not None:
-            flags = await self._capabilities.flags()
-        return next((flags[name] for name in FLAGS[option] if name in flags), None)
+    async def confirm(self, image: ImageOptions) -> None:
+        """See ImageEngine; what only some commands honour has to wait for what mflux says of this one."""
+        special = any(getattr(image, name) is not None for name in FLAGS.keys() - PLAIN_FLAGS.keys())
+        if special and self._flags is None and self._capabilities is not None:
+            await self._capabilities.told()
+        await self.check(image)
+
+    @property
+    def _flags(self) -> Mapping[str, Flag] | None:
+        """The command's flags; none if nobody knows them, None as long as mflux may tell."""
+        if self._program.flags:
+            return {**PLAIN, **{flag.flag: flag for flag in self._program.flags}}
+        return {} if self._capabilities is None else self._capabilities.flags
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine."""
@@ -143,7 +144,7 @@ class OneShotEngine:
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine; a picture that decodes is trusted, an exit code is not."""
-        await self.check(job.image)  # of a hatch begun again, whose gateway may offer other things now
+        await self.check(job.image)  # what mflux has said since; or another offer, of a hatch that is begun again
         if not self._line.sized:
             job = shaped(job, self._known.multiple if self._known else SIDE_MULTIPLE)
         try:
@@ -189,8 +190,9 @@ class OneShotEngine:
     async def _input_flags(self, job: RenderJob, directory: Path) -> tuple[str, ...]:
         if await lay_input(job, directory) is None:
             return ()
-        flag = await self._flag("input")
-        return (f"{flag.flag}={INPUT}",) if flag else ()
+        told = flag_for("input", self._flags or {})
+        known = "--image-paths" if self._known and "references" in self._known.honours else "--image-path"
+        return (f"{told.flag if told else known}={INPUT}",)
 
     def _argv(self, job: RenderJob, directory: Path) -> tuple[str, ...]:
         """The prompt goes by file: any text is safe there, and it stays out of `ps`."""
@@ -201,7 +203,7 @@ class OneShotEngine:
             argv += ["--persona-file", "persona.json"]
         if self._previews is not None:
             argv += ["--stepwise-image-output-dir", STEPS]
-        for name, flag in _PLAIN_FLAGS.items():
+        for name, flag in PLAIN_FLAGS.items():
             value = getattr(job.image, name)
             argv += [] if value is None else [flag, str(value)]
         if job.image.guidance is not None:

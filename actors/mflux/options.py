@@ -1,19 +1,47 @@
-"""What a known mflux model cannot be asked for: bounds on steps and sides, and options that would change nothing."""
+"""What an image command cannot be asked for: by what is known of mflux's models, and by what mflux says itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from actors.mflux.capabilities import Flag
 from actors.mflux.warm.models import Checkpoint, WarmModel
 from protocol.commands import ImageOptions
+from protocol.errors import Invalid
+
+PLAIN_FLAGS: Final[dict[str, str]] = {"steps": "--steps", "width": "--width", "height": "--height"}
+"""The options that any image command is taken to honour, unless it says otherwise."""
 
 FLAGS: Final[dict[str, Sequence[str]]] = {
+    **{name: (flag,) for name, flag in PLAIN_FLAGS.items()},
     "model": ("--model",),
     "lora": ("--lora",),
     "guidance": ("--guidance",),
     "negative_prompt": ("--negative-prompt",),
     "input": ("--image-path", "--image-paths"),
 }
-"""The options that not every command honours, with the flags that may stand for them."""
+"""All options with the flags that may stand for them; the seed is every command's."""
+
+PLAIN: Final[Mapping[str, Flag]] = {flag: Flag(flag=flag) for flag in PLAIN_FLAGS.values()}
+
+
+def refuse(engine: str, wrong: Iterable[tuple[str, str]]) -> None:
+    """Raise Invalid, naming the engine and the field, for the first thing that is wrong."""
+    for name, why in wrong:
+        raise Invalid(f"the engine {engine} {why}", field=f"hatch.image.{name}")
+
+
+def flag_for(option: str, flags: Mapping[str, Flag]) -> Flag | None:
+    """The flag that stands for an option; None if there is none."""
+    return next((flags[flag] for flag in FLAGS[option] if flag in flags), None)
+
+
+def unhonoured(image: ImageOptions, flags: Mapping[str, Flag]) -> Iterator[tuple[str, str]]:
+    """Fields that a command with these flags cannot honour, whatever its model, and why."""
+    for name in FLAGS:
+        flag = flag_for(name, flags)
+        if getattr(image, name) is not None and (flag is None or flag.status in ("ignored", "rejected")):
+            reason = f": {flag.reason}" if flag is not None and flag.reason else ""
+            yield name, f"does not honour `{name}`{reason}"
 
 
 def objections(

@@ -66,6 +66,10 @@ class SimImageEngine:
         if image.input is not None:
             raise Invalid("the engine sim does not honour `input`", field="hatch.image.input")
 
+    async def confirm(self, image: ImageOptions) -> None:
+        """See ImageEngine; nothing is learned later."""
+        await self.check(image)
+
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine; the script knows."""
         script = self._script

@@ -44,6 +44,10 @@ class TapePainter:
             if name != "seed" and getattr(image, name) is not None:
                 raise Invalid(f"the engine tape does not honour `{name}`", field=f"hatch.image.{name}")
 
+    async def confirm(self, image: ImageOptions) -> None:
+        """See ImageEngine; nothing is learned later."""
+        await self.check(image)
+
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine; the tape knows."""
         seconds = self._drawing.ends_s / self._speed

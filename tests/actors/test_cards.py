@@ -4,17 +4,16 @@ import base64
 import io
 import json
 import zlib
-from collections.abc import Iterator
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL.PngImagePlugin import PngImageFile
 
 from actors import cards
-from actors.cards import MAX_CARD_CHUNK, MAX_CHUNKS, MAX_PNG, card_png, read_card
+from actors.cards import MAX_CARD_CHUNK, MAX_PNG, card_png, read_card
 from protocol.card import Making, from_card, to_card, to_card_v2
 from protocol.errors import BadMessage, HatcheryError, Invalid, TooLarge
 from protocol.maker import Maker
@@ -56,29 +55,11 @@ def text_chunk(keyword: bytes, card: bytes) -> bytes:
     return chunk(b"tEXt", keyword + b"\0" + base64.b64encode(card))
 
 
-def kinds(picture: bytes) -> Iterator[bytes]:
-    start = 8
-    while start < len(picture):
-        yield picture[start + 4 : start + 8]
-        start += 12 + int.from_bytes(picture[start : start + 4], "big")
-
-
 @given(LETTERS, LETTERS, LETTERS)
 def test_a_card_goes_in_and_comes_out(name: str, backstory: str, prompt: str) -> None:
     persona = msgspec.structs.replace(PERSONA, name=name, backstory=backstory)
     making = msgspec.structs.replace(MAKING, prompt=prompt)
     assert from_card(read_card(card_png(PICTURE, persona, making))) == (persona, making)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "I;16"])
-def test_pixels_stay_as_they_are(mode: str) -> None:
-    buffer = io.BytesIO()
-    source = Image.radial_gradient("L").convert("I;16" if mode == "I;16" else mode)
-    source.save(buffer, "PNG", dpi=(72, 72))
-    before, after = opened(buffer.getvalue()), opened(card_png(buffer.getvalue(), PERSONA, MAKING))
-    assert (after.mode, after.size, after.tobytes()) == (before.mode, before.size, before.tobytes())
-    assert after.getpalette() == before.getpalette()
-    assert after.info["dpi"] == before.info["dpi"]
 
 
 def test_other_programs_find_the_texts() -> None:
@@ -111,22 +92,6 @@ def test_a_card_is_replaced_not_added() -> None:
     other = msgspec.structs.replace(PERSONA, name="Grace")
     assert card_png(card_png(PICTURE, other, MAKING), PERSONA, MAKING) == once
     assert from_card(read_card(once))[0] == PERSONA
-
-
-def test_what_the_maker_of_the_picture_wrote_into_it_is_left_out() -> None:
-    exif = Image.Exif()
-    exif[0x010E] = "a secret prompt"
-    info = PngInfo()
-    info.add_text("prompt", "a secret prompt")
-    info.add_text("zipped", "a secret prompt " * 99, zip=True)
-    info.add_itxt("XML:com.adobe.xmp", "a secret prompt")
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=info, exif=exif)
-    picture = buffer.getvalue()[:-12] + chunk(b"tIME", bytes(7)) + END + b"a secret prompt"
-    assert {b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"} < set(kinds(buffer.getvalue()[:-12] + chunk(b"tIME") + END))
-    written = card_png(picture, PERSONA, MAKING)
-    assert list(kinds(written)) == [b"IHDR", b"IDAT", b"tEXt", b"tEXt", b"tEXt", b"IEND"]
-    assert b"a secret prompt" not in written
 
 
 def test_the_wish_stands_in_the_cards_only() -> None:
@@ -196,8 +161,6 @@ def test_a_damaged_card_is_a_coded_error(text: bytes) -> None:
 def test_everything_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TooLarge, match="character card"):
         read_card(with_chunks(chunk(b"tEXt", b"ccv3\0" + b"A" * (MAX_CARD_CHUNK + 1))))
-    with pytest.raises(TooLarge, match="chunks"):
-        read_card(with_chunks(*[chunk(b"tEXt")] * MAX_CHUNKS))
     assert MAX_PNG > 4096 * 4096 * 3, "the largest picture that can be asked for, even if it does not compress"
     monkeypatch.setattr(cards, "MAX_PNG", len(PICTURE) - 1)
     with pytest.raises(TooLarge, match="bytes"):

@@ -71,6 +71,9 @@ class CountedPainter:
     async def check(self, image: ImageOptions) -> None:
         """See ImageEngine."""
 
+    async def confirm(self, image: ImageOptions) -> None:
+        """See ImageEngine."""
+
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine."""
         return await self._inner.expected(image)

@@ -16,6 +16,8 @@ from gateway.config import Config, ConfigError, load_config
 from gateway.hatching import Order, _epitaph, _free_folder, hatch_one
 from protocol.card import from_card
 from protocol.events import End, Engines, Failure, LlmFate, Receipt, WorkerFate
+from tests.helpers.fakes import png
+from tests.helpers.mflux_environment import MfluxEnvironment, dump_of
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,23 @@ async def test_the_cards_beside_an_agent_tell_the_same_of_it(tmp_path: Path) -> 
         name: told[name] for name in ("prompt", "seed", "steps", "engines", "writer", "painter")
     }
     assert agent["persona"] == msgspec.to_builtins(persona)
+
+
+async def test_what_mflux_says_is_kept_though_the_rest_of_its_data_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    mflux = MfluxEnvironment(tmp_path / "mflux", dump_of("mflux-paint", []))
+    kept = tmp_path / "home" / "hatchery" / "mflux" / "capabilities-9.1.json"
+    wait = f"while not os.path.exists({str(kept)!r}): time.sleep(0.01)"
+    save = f"open(sys.argv[sys.argv.index('--output') + 1], 'wb').write(bytes.fromhex({png().hex()!r}))"
+    mflux.command("mflux-paint", f"import os, sys, time\n{wait}\n{save}")
+    config = _config(tmp_path / "data", image__engine=mflux.path("mflux-paint"))
+    config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, data=""))
+    for out in ("a", "b"):
+        assert await hatch_one(config, _order(tmp_path / out)) == 0
+    assert mflux.times_asked == 1
+    assert os.listdir(tmp_path / "home" / "hatchery") == ["mflux"]
 
 
 async def test_without_a_seed_each_hatch_gets_another_and_tells_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from structlog.testing import capture_logs
 
 from actors.artifacts import ArtifactStore
@@ -18,6 +19,7 @@ from gateway.painters import offer_of, open_painter, writes_elsewhere
 from protocol.commands import ImageOptions
 from protocol.errors import Invalid
 from protocol.maker import Maker
+from tests.helpers.mflux_environment import MfluxEnvironment, dump_of
 
 NAMES = [command.partition(" ")[0] for command, _ in COMMANDS]
 
@@ -215,3 +217,30 @@ async def test_the_painter_takes_what_is_offered(tmp_path: Path) -> None:
         await painter.check(ImageOptions(model="turbo"))
         with pytest.raises(Invalid, match="choose one of turbo"):
             await painter.check(ImageOptions(model="z-image-turbo"))
+
+
+async def test_a_warm_painter_is_ready_before_mflux_has_said_what_it_honours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers run beside this Python, so it is the mflux there that is asked, not the one on the path."""
+    name = "mflux-generate-z-image"
+    environment = MfluxEnvironment(tmp_path / "here", dump_of(name, ["--steps", "--width", "--height"]))
+    environment.hold()
+    monkeypatch.setattr(sys, "executable", environment.path("python"))
+    config = _config(image__engine=name, image__models="turbo=z-image-turbo", server__data=str(tmp_path))
+    asked = ImageOptions(model="turbo")
+    with trio.fail_after(20):
+        environ = _machine(tmp_path, commands=[name])
+        async with open_painter(config, ArtifactStore(tmp_path / "artifacts"), environ) as painter:
+            await painter.check(asked)
+            environment.release()
+            with pytest.raises(Invalid) as refused:
+                await _check_for_ever(painter, asked)
+            assert refused.value.field == "hatch.image.model"
+
+
+async def _check_for_ever(painter: ImageEngine, asked: ImageOptions) -> None:
+    """What mflux says is learned in the background, which announces nothing."""
+    while True:
+        await painter.check(asked)
+        await trio.sleep(0.01)

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
+from actors.llm.server import LlmServer
 from gateway.access.auth import new_token
 from gateway.clients.connection import open_connection
 from gateway.clients.policy import Disconnected
@@ -36,6 +38,7 @@ from tests.helpers.problems import check_problem
 SLOW = {"HATCHERY_SIM_TOKENS_PER_S": "1", "HATCHERY_SIM_STEP_S": "30", "HATCHERY_SERVER_DRAIN_S": "0.2"}
 SHORT = {"HATCHERY_SIM_TOKENS_PER_S": "200", "HATCHERY_SIM_STEP_S": "0.1", "HATCHERY_SERVER_DRAIN_S": "60"}  # 2 to 3 s
 PATIENT = {"HATCHERY_SERVER_DRAIN_S": "60"}
+TOY = f"{sys.executable} {Path(__file__).parents[1] / 'helpers' / 'toy_llm_server.py'}"
 HATCHES = 38  # of a client that reads slowly
 HANDSHAKE = {
     "Connection": "Upgrade",
@@ -208,11 +211,11 @@ def _check_farewell(heard: list[ServerMessage]) -> None:
 
 
 @asynccontextmanager
-async def _served(tmp_path: Path, **environ: str) -> AsyncIterator[tuple[Child, str]]:
-    arguments = ("serve", "--port", "0", "--llm", "sim", "--image", "sim", "--data", tmp_path / "data")
+async def _served(tmp_path: Path, llm: str = "sim", **environ: str) -> AsyncIterator[tuple[Child, str]]:
+    arguments = ("serve", "--port", "0", "--llm", llm, "--image", "sim", "--data", tmp_path / "data")
     async with hatchery(*arguments, cwd=tmp_path, environ={**SLOW, **environ}) as child:
         line = await child.until("listens at")
-        assert "writer: sim, painter: sim" in line
+        assert f"writer: {Path(shlex.split(llm)[0]).name}, painter: sim" in line
         yield child, line.split()[3]
 
 
@@ -348,6 +351,30 @@ async def test_a_stuck_reader_holds_the_stop_up_no_longer_than_the_bound(tmp_pat
         assert await child.ended(within_s=20) == 0
         assert trio.current_time() - began < 0.5 + 1 + 2  # drain_s, stop_s, and a slow machine
         assert "Traceback" not in child.err
+
+
+async def test_an_llm_server_that_ignores_signals_holds_the_stop_up_no_longer_than_the_bound(tmp_path: Path) -> None:
+    """Beside a stuck reader, who takes a second himself."""
+    async with (
+        _served(tmp_path, f"{TOY} --stubborn", HATCHERY_SERVER_DRAIN_S="0", HATCHERY_SERVER_STOP_S="2") as (child, url),
+        _stuck_reader(url),
+    ):
+        await child.until("llm_server_ready", stream="err")
+        began = trio.current_time()
+        child.process.send_signal(signal.SIGTERM)
+        assert await child.ended(within_s=20) == 0
+        assert trio.current_time() - began < 2 + 1, "and a slow machine"
+
+
+async def test_an_llm_server_is_ended_while_the_rest_stops(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, llm__engine=f"{TOY} --stubborn", server__stop_s=0.5) as gateway:
+        server = gateway.services.sessions.workshop.llm
+        assert isinstance(server, LlmServer)
+        with trio.fail_after(20):
+            await server.wait_ready()
+            await gateway.stop()
+            while server.pid is not None:
+                await server.changed.park()
 
 
 @asynccontextmanager

@@ -217,6 +217,9 @@ class ScriptedPainter:
     async def check(self, image: ImageOptions) -> None:
         """See ImageEngine; everything is honoured."""
 
+    async def confirm(self, image: ImageOptions) -> None:
+        """See ImageEngine."""
+
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine."""
         return self.usual_s

@@ -73,3 +73,10 @@ def test_jitter_differs_between_sessions() -> None:
 @pytest.mark.parametrize("now", [0.0, 1e9])
 def test_any_clock_will_do(now: float) -> None:
     assert window(backoff_s=1.0).next_delay(now) == 1.0
+
+
+def test_what_failed_before_a_success_is_forgotten() -> None:
+    restarts = window(intensity=2, backoff_s=1.0)
+    assert [restarts.next_delay(0) for _ in range(3)] == [1.0, 2.0, None]
+    restarts.forget()
+    assert restarts.next_delay(0) == 1.0

@@ -1,19 +1,23 @@
 """A hatch's own model, LoRA and input picture with the real mflux: the same pixels warm and one by one, one worker."""
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from PIL import Image
 
-from actors.artifacts import ArtifactStore
-from actors.mflux.capabilities import Capabilities
+from actors.artifacts import ArtifactStore, StoredPicture
+from actors.mflux.capabilities import open_capabilities
 from actors.mflux.engine import ImageEngine, InputPicture, RenderJob
+from actors.mflux.inputs import INPUT
 from actors.mflux.offer import NamedLora, NamedModel, Offer
 from actors.mflux.oneshot import OneShotEngine, Program
 from actors.mflux.warm.engine import WarmSettings, open_warm_engine
 from actors.mflux.warm.program import warm_program
+from actors.png import chunks
 from protocol.commands import ImageOptions, Lora
 from protocol.errors import Invalid
 from protocol.mail import RenderMail, WorkerLeft
@@ -23,8 +27,19 @@ from tests.helpers.tiny_mflux import MFLUX_COMMAND, mflux_env, tiny_checkpoint, 
 pytestmark = pytest.mark.timeout(120)
 
 PLAIN = ImageOptions(steps=4, width=64, height=64)
+WITHOUT_METADATA = {b"IHDR", b"IDAT", b"IEND"}
 FROM_INPUT = ImageOptions(steps=2, input="u1")  # which mflux reads at a million pixels
 OTHER_WITH_LORA = ImageOptions(steps=4, width=64, height=64, model="other", lora=[Lora(name="ink", scale=0.5)])
+
+
+class Intake(ArtifactStore):
+    """A store that remembers what it was given."""
+
+    given: bytes = b""
+
+    def store_png(self, data: bytes, *, width: int | None = None, height: int | None = None) -> StoredPicture:
+        self.given = data
+        return super().store_png(data, width=width, height=height)
 
 
 class Studio:
@@ -36,7 +51,8 @@ class Studio:
         lora = tiny_lora(directory / "ink.safetensors", layers=1)
         self.offer = Offer(models={"other": NamedModel(path=str(other))}, loras={"ink": NamedLora(path=str(lora))})
         self.argv = (MFLUX_COMMAND, "--model", str(self.own))
-        self.artifacts = ArtifactStore(directory / "artifacts")
+        self.artifacts = Intake(directory / "artifacts")
+        self.lora, self.other = lora, other
         self.jobs = directory / "jobs"
         self.input = InputPicture(directory / "input.png", 70, 100)
         Image.linear_gradient("L").convert("RGB").resize((70, 100)).save(self.input.path)
@@ -49,7 +65,6 @@ class Studio:
             jobs=self.jobs,
             environ=mflux_env(),
             offer=self.offer,
-            capabilities=Capabilities(MFLUX_COMMAND, environ=mflux_env(), folder=self.jobs.parent / "mflux"),
         )
 
     @asynccontextmanager
@@ -78,8 +93,8 @@ class Studio:
         picture = self.input if image.input else None
         job = RenderJob(session="s1", persona=PERSONA, image=image, seed=7, input=picture)
         stored = await engine.draw(job, tell)
-        with Image.open(self.artifacts.path(stored.sha256)) as drawn:
-            return drawn.size, drawn.tobytes()
+        self.drawn = self.artifacts.path(stored.sha256).read_bytes()
+        return pixels(self.drawn)
 
     @property
     def workers(self) -> set[str]:
@@ -92,6 +107,11 @@ def _works_in(cwd: Path, directory: Path) -> bool:
         return cwd.readlink() == directory
     except OSError:
         return False
+
+
+def pixels(png: bytes) -> tuple[tuple[int, int], bytes]:
+    with Image.open(io.BytesIO(png)) as drawn:
+        return drawn.size, drawn.tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -120,23 +140,39 @@ async def test_a_hatchs_own_model_lora_and_input_are_the_same_warm_and_one_by_on
     assert list(studio.jobs.iterdir()) == []
 
 
+async def test_a_picture_holds_nothing_of_the_machine_that_it_was_drawn_on(studio: Studio) -> None:
+    """mflux itself writes the places of model, LoRAs and input into a picture, beside the prompt."""
+    image = msgspec.structs.replace(OTHER_WITH_LORA, input="u1")
+    one_by_one = await studio.draw(studio.one_shot(), image)
+    for place in (studio.lora, studio.other, INPUT):
+        assert str(place).encode() in studio.artifacts.given
+    assert pixels(studio.artifacts.given) == one_by_one
+    async with studio.warm() as warm:
+        one_by_one_file = studio.drawn
+        assert await studio.draw(warm, image) == one_by_one
+    for png in (one_by_one_file, studio.drawn):
+        assert {chunk.kind for chunk in chunks(png)} == WITHOUT_METADATA
+        assert str(studio.jobs.parent).encode() not in png
+
+
 async def test_mflux_itself_says_what_its_command_takes(studio: Studio) -> None:
-    lens = Path(MFLUX_COMMAND).with_name("mflux-generate-lens")
-    engine = OneShotEngine(
-        Program(name="lens", argv=(str(lens),)),  # under a name that no table knows
-        artifacts=studio.artifacts,
-        jobs=studio.jobs,
-        environ=mflux_env(),
-        offer=studio.offer,
-        capabilities=Capabilities(str(lens), environ=mflux_env(), folder=studio.jobs.parent / "mflux"),
-    )
-    await engine.check(ImageOptions(model="other", steps=4))
-    for field, image in {
-        "guidance": ImageOptions(guidance=2.0),
-        "negative_prompt": ImageOptions(negative_prompt="fog"),
-        "lora": ImageOptions(lora=["ink"]),
-        "input": ImageOptions(input="u1"),
-    }.items():
-        with pytest.raises(Invalid) as refused:
-            await engine.check(image)
-        assert refused.value.field == f"hatch.image.{field}"
+    lens = str(Path(MFLUX_COMMAND).with_name("mflux-generate-lens"))
+    async with open_capabilities(lens, environ=mflux_env(), folder=studio.jobs.parent / "mflux") as capabilities:
+        engine = OneShotEngine(
+            Program(name="lens", argv=(lens,)),  # under a name that no table knows
+            artifacts=studio.artifacts,
+            jobs=studio.jobs,
+            environ=mflux_env(),
+            offer=studio.offer,
+            capabilities=capabilities,
+        )
+        await engine.confirm(ImageOptions(model="other", steps=4))
+        for field, image in {
+            "guidance": ImageOptions(guidance=2.0),
+            "negative_prompt": ImageOptions(negative_prompt="fog"),
+            "lora": ImageOptions(lora=["ink"]),
+            "input": ImageOptions(input="u1"),
+        }.items():
+            with pytest.raises(Invalid) as refused:
+                await engine.check(image)
+            assert refused.value.field == f"hatch.image.{field}"

@@ -1,11 +1,8 @@
 """One warm worker from the gateway's side: its terminal and its reports, read by one task each, and its current job."""
 
 import contextlib
-import os
-import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
@@ -34,7 +31,7 @@ from actors.mflux.warm.wire import (
     job_mark,
 )
 from actors.mflux.watch import TICK_S, BarWatch
-from actors.pty import INTERRUPT_KEY, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
+from actors.pty import INTERRUPT_KEY, ExitStatus
 from protocol.errors import ImageFailed, ImageUnavailable
 from protocol.forecast import Forecast
 from protocol.mail import RenderMail, RenderStaged
@@ -159,7 +156,7 @@ class WarmChild:
             self._drawing, self._started, self._asked, self._tidied = True, False, False, False
             self._marked = trio.Event()
             self._watch = BarWatch(trio.current_time(), forecast, "encoding")
-            await self._send(order)
+            await self.send(order)
             await tell(RenderStaged(stage="encoding", basis="indeterminate", message="Reading the prompt"))
             while True:
                 match await self._news(inbox, tell):
@@ -197,8 +194,8 @@ class WarmChild:
         said = quotable(self._watch.last_lines)
         return "; its last lines:\n".join((how, "\n".join(said))) if said else how
 
-    async def _send(self, order: Setup | Draw) -> None:
-        """Write an order, whole or, for a worker that does not read, to its dismissal."""
+    async def send(self, order: Setup | Draw) -> None:
+        """Write an order, whole or, for a worker that does not read, to its dismissal; the setup comes first."""
         with trio.move_on_after(ORDER_S, shield=True) as writing, contextlib.suppress(trio.BrokenResourceError):
             await self._orders.send_all(frame(order))
         if writing.cancelled_caught:
@@ -290,53 +287,3 @@ async def _next(inbox: _Inbox) -> RenderMail | Report | None:
         return await inbox.receive()
     except trio.EndOfChannel:
         return None
-
-
-@asynccontextmanager
-async def open_warm_child(
-    setup: Setup,
-    *,
-    cwd: Path,
-    env: Mapping[str, str],
-    stalls: StallLimits,
-    keeper: Keeper | None = None,
-) -> AsyncIterator[WarmChild]:
-    """Start a worker and have it load; it is to be `run` in the block, and has ended when this returns.
-
-    Raises ImageUnavailable if it cannot be started.
-    """
-    child: WarmChild | None = None
-    try:
-        async with _started(cwd, env, keeper) as (pty, orders, reports):
-            child = WarmChild(pty, orders, reports, stalls)
-            await child._send(setup)
-            yield child
-    finally:
-        if child is not None:
-            child.end()
-
-
-@asynccontextmanager
-async def _started(
-    cwd: Path, env: Mapping[str, str], keeper: Keeper | None
-) -> AsyncIterator[tuple[PtyChild, trio.abc.SendStream, trio.abc.ReceiveStream]]:
-    """The program on its terminal, and our ends of its pipes."""
-    async with contextlib.AsyncExitStack() as ours:
-        with contextlib.ExitStack() as theirs:
-            inbox, orders_fd = _pipe()
-            theirs.callback(os.close, inbox)
-            orders = await ours.enter_async_context(trio.lowlevel.FdStream(orders_fd))
-            reports_fd, outbox = _pipe()
-            theirs.callback(os.close, outbox)
-            reports = await ours.enter_async_context(trio.lowlevel.FdStream(reports_fd))
-            argv = (sys.executable, "-m", "actors.mflux.warm.worker", str(inbox), str(outbox))
-            spec = PtySpec(argv=argv, cwd=str(cwd), env=dict(env), pass_fds=(inbox, outbox))
-            pty = await ours.enter_async_context(open_pty(spec, keeper=keeper))
-        yield pty, orders, reports
-
-
-def _pipe() -> tuple[int, int]:
-    try:
-        return os.pipe()
-    except OSError as error:
-        raise ImageUnavailable(f"The image worker could not be started: {error.strerror}.") from error

@@ -11,24 +11,26 @@ import msgspec
 import trio
 
 from actors.artifacts import ArtifactStore, StoredPicture
+from actors.mflux.capabilities import Capabilities
 from actors.mflux.engine import RenderJob, Tell
 from actors.mflux.history import MemoryHistory, Pace
 from actors.mflux.inputs import lay_input, shaped
 from actors.mflux.jobs import open_job_directory
 from actors.mflux.offer import Offer
 from actors.mflux.oneshot import PICTURE, STEPS, child_environment
-from actors.mflux.options import objections
+from actors.mflux.options import objections, refuse, unhonoured
 from actors.mflux.previews import PreviewSettings, with_previews
 from actors.mflux.prewarm import MayPrewarm
-from actors.mflux.warm.child import WarmChild, open_warm_child
+from actors.mflux.warm.child import WarmChild
 from actors.mflux.warm.pool import STOP_S, Seat
 from actors.mflux.warm.program import WarmProgram
+from actors.mflux.warm.start import open_warm_child
 from actors.mflux.warm.wire import Draw, Setup
 from actors.pty import Keeper
 from actors.store.durations import Work
 from actors.versions import installed_version
 from protocol.commands import ImageOptions
-from protocol.errors import ImageUnavailable, Invalid
+from protocol.errors import ImageUnavailable
 from protocol.forecast import Forecast, Range, Span
 from protocol.mail import RenderStaged
 from protocol.maker import Maker, model_name
@@ -46,7 +48,8 @@ class WarmSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`patience_s`: how long a cancelled job may take to end its step before its worker, and the model, is given up.
 
     A worker leaves when it has been idle for `idle_s`, after `jobs`, or holding more than `memory_bytes` after a job;
-    one that dies is started again at most as `restarts` allows. A job that is silent beyond `stalls` is stopped.
+    one that failed is replaced as `restarts` says, though without end if it had to be given up. A job that is silent
+    beyond `stalls` is stopped.
     """
 
     patience_s: float = 20.0
@@ -72,11 +75,13 @@ class WarmEngine:
         previews: PreviewSettings | None = None,
         may_prewarm: MayPrewarm = _always,
         offer: Offer = Offer(),  # noqa: B008 - frozen
+        capabilities: Capabilities | None = None,
     ) -> None:
         self.name = program.warm.command
         self._program = program
         self._version = installed_version("mflux")  # workers run in this environment
         self._offer = offer
+        self._capabilities = capabilities
         self._seats = seats
         self._free = list(seats)  # the one that has been so for longest comes first
         self._seated = trio.Semaphore(len(seats))
@@ -98,11 +103,19 @@ class WarmEngine:
         return Maker(engine=self.name, model=model, version=self._version)
 
     async def check(self, image: ImageOptions) -> None:
-        """See ImageEngine; a model or LoRA that is not loaded is, if it is offered, loaded in a worker's place."""
+        """See ImageEngine; a model or LoRA that is not loaded is, if it is offered, loaded in a worker's place.
+
+        Besides what is known of the model, what mflux says of its command counts, as soon as it has said so.
+        """
+        if self._capabilities is not None and self._capabilities.flags:
+            refuse(self.name, unhonoured(image, self._capabilities.flags))
         self._offer.check(image, self._program.model)
         program = self._program_for(image)
-        for name, wrong in objections(program.warm, program.checkpoint, image, program.defaults.guidance):
-            raise Invalid(f"the engine {self.name} {wrong}", field=f"hatch.image.{name}")
+        refuse(self.name, objections(program.warm, program.checkpoint, image, program.defaults.guidance))
+
+    async def confirm(self, image: ImageOptions) -> None:
+        """See ImageEngine; a worker's own model is known well enough not to wait for mflux."""
+        await self.check(image)
 
     async def expected(self, image: ImageOptions) -> Range | None:
         """See ImageEngine; by a worker that has loaded its model."""
@@ -126,7 +139,7 @@ class WarmEngine:
 
     async def draw(self, job: RenderJob, tell: Tell) -> StoredPicture:
         """See ImageEngine; a worker that has dropped the job in time keeps its model and is `idle`."""
-        await self.check(job.image)  # of a hatch begun again, whose gateway may offer other things now
+        await self.check(job.image)  # what mflux has said since; or another offer, of a hatch that is begun again
         program, defaults = self._program_for(job.image), self._program.defaults
         if not defaults.width and not defaults.height:
             job = shaped(job, program.warm.multiple)
@@ -216,6 +229,7 @@ async def open_warm_engine(
     previews: PreviewSettings | None = None,
     may_prewarm: MayPrewarm = _always,
     offer: Offer = Offer(),  # noqa: B008 - frozen
+    capabilities: Capabilities | None = None,
 ) -> AsyncIterator[WarmEngine]:
     """An engine of `slots` seats; when the block ends its workers have ended as well. Raises OSError without a folder.
 
@@ -246,6 +260,7 @@ async def open_warm_engine(
                 previews=previews,
                 may_prewarm=may_prewarm,
                 offer=offer,
+                capabilities=capabilities,
             )
         finally:
             nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""A seat: one render slot's worker, started when it is wanted, kept between hatches, replaced when it has died."""
+"""A seat: one render slot's worker, started when it is wanted, kept between hatches, replaced when it has failed."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -48,10 +48,12 @@ class Seat:
         self._loaded = program  # by the present one
         self._open_child = open_child
         self._window = RestartWindow(restarts, random)
+        self._longest_s = restarts.backoff_max_s
         self._wanted = trio.Event()
         self._changed = trio.Event()
         self._error: HatcheryError | None = None
-        self._died = False
+        self._failed: WarmChild | None = None  # the last one, if it died or had to be given up
+        self._parted: WarmChild | None = None  # ended for another model, which is no failure
         self._used: WarmChild | None = None
         self._on_loaded = on_loaded
         self._known: WarmChild | None = None  # its loading has been told
@@ -110,7 +112,9 @@ class Seat:
                 self._on_loaded(program, ready.load_s)
             self._known = child
             try:
-                return await child.draw(order, tell, drawing)
+                drawn = await child.draw(order, tell, drawing)
+                self._window.forget()
+                return drawn
             except LeftBeforeJob:
                 await child.ended.wait()
         reason = self._used.leaving if self._used else None
@@ -120,7 +124,7 @@ class Seat:
         """Make sure that nothing of the job still runs, and say what became of the worker; None if there was none.
 
         A worker that has not dropped the job within `patience_s`, or when told to hurry, is ended, and a new one
-        started in the background, unless in a hurry.
+        started in the background, after a backoff, unless in a hurry.
         """
         child = self._used
         if child is None:
@@ -157,7 +161,7 @@ class Seat:
 
     async def _part_with(self, child: WarmChild, program: WarmProgram, tell: Tell) -> None:
         """End a worker that has loaded something else, for one that loads this. Raises ImageFailed if it stays."""
-        self._program, self._used = program, child
+        self._program, self._used, self._parted = program, child, child
         await tell(RenderStaged(stage="loading", basis="indeterminate", message="Changing the model"))
         child.dismiss()
         with trio.move_on_after(STOP_S):
@@ -166,11 +170,17 @@ class Seat:
             raise ImageFailed("the image worker with another model cannot be stopped", retryable=True)
 
     async def _back_off(self) -> None:
-        if self._died:
+        """Raises ImageUnavailable when too many have died, or none is to come any more.
+
+        One that had to be given up was asked to stop by somebody, for which nobody else's picture is to fail.
+        """
+        if self._failed is not None:
             delay = self._window.next_delay(trio.current_time())
-            if delay is None:
+            if delay is None and not self._failed.dismissed:
                 raise ImageUnavailable("the image worker keeps dying: see the gateway's log for its last lines")
-            await trio.sleep(delay)
+            await trio.sleep(self._longest_s if delay is None else delay)
+        if self._hurried:
+            raise ImageUnavailable("the gateway stops: no image worker is started any more")
 
     async def _employ(self) -> bool:
         """One worker's life; whether another is to follow at once."""
@@ -182,12 +192,13 @@ class Seat:
                 await child.run()
         finally:
             self.child = None
-        self._died = child.leaving is None and not child.dismissed
-        if self._died:
-            log.warning("image_worker_died", pid=child.pid, last_words=child.last_words())
+        self._failed = child if child.leaving is None and child is not self._parted else None
+        if self._failed and not self._hurried:
+            what = "image_worker_given_up" if child.dismissed else "image_worker_died"
+            log.warning(what, pid=child.pid, last_words=child.last_words())
         if child.refusal is not None:
             log.warning("image_model_unloadable", reason=child.refusal)
-        return child.dismissed and child.leaving is None and child.status is not None and not self._hurried
+        return child.dismissed and child.leaving is None and child.status is not None
 
     def _notify(self) -> None:
         self._changed.set()

@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from actors.llm import server as module
 from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk, Waiting
 from actors.llm.server import LlmServer, ServerLimits, open_llm_server, with_port
-from actors.pty import Rung
 from protocol.errors import LlmUnavailable
 from protocol.restart import RestartPolicy
 
@@ -26,11 +24,14 @@ SOON = RestartPolicy(intensity=3, period_s=60.0, backoff_s=0.01, backoff_max_s=0
 
 
 @asynccontextmanager
-async def toy(*options: str, start_s: float = 20.0, restarts: RestartPolicy = SOON) -> AsyncIterator[LlmServer]:
+async def toy(
+    *options: str, start_s: float = 20.0, stop_s: float = 4.0, restarts: RestartPolicy = SOON
+) -> AsyncIterator[LlmServer]:
     command = (sys.executable, str(TOY), *options)
     environ = {**os.environ, "HATCHERY_LLM_API_KEY": "sk-secret"}
     with trio.fail_after(40):
-        async with open_llm_server(command, environ, limits=ServerLimits(start_s=start_s, restarts=restarts)) as server:
+        limits = ServerLimits(start_s=start_s, stop_s=stop_s, restarts=restarts)
+        async with open_llm_server(command, environ, limits=limits) as server:
             yield server
 
 
@@ -130,9 +131,8 @@ async def test_a_talkative_server_is_never_held_up_and_little_is_kept() -> None:
         assert len(server.tail) < 60_000
 
 
-async def test_the_stubborn_and_the_leftovers_are_gone_when_the_block_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LADDER", (Rung(signal.SIGTERM, 0.2), Rung(signal.SIGKILL, 5.0)))
-    async with toy("--stubborn", "--child") as server:
+async def test_the_stubborn_and_the_leftovers_are_gone_when_the_block_ends() -> None:
+    async with toy("--stubborn", "--child", stop_s=0.2) as server:
         await server.wait_ready()
         pid = server.pid
         child = next(int(line.split()[1]) for line in server.tail.splitlines() if line.startswith("child"))
@@ -140,6 +140,17 @@ async def test_the_stubborn_and_the_leftovers_are_gone_when_the_block_ends(monke
     assert pid is not None
     assert not lives(pid)
     await until_dead(child)
+
+
+async def test_in_a_hurry_it_is_ended_while_the_block_goes_on_and_is_not_run_again() -> None:
+    async with toy("--stubborn", stop_s=0.2) as server:
+        await server.wait_ready()
+        server.hurry()
+        await until(server, lambda: server.pid is None)
+        await trio.sleep(5 * SOON.backoff_max_s)
+        assert server.pid is None
+        began = trio.current_time()
+    assert trio.current_time() - began < 0.1, "nothing was left to wait for"
 
 
 def _is_zombie(pid: int) -> bool:

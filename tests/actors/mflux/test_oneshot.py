@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from actors.artifacts import ArtifactStore
-from actors.mflux.capabilities import Flag
+from actors.mflux.capabilities import Capabilities, Flag, open_capabilities
 from actors.mflux.engine import InputPicture, RenderJob
 from actors.mflux.offer import NamedLora, NamedModel, Offer
 from actors.mflux.oneshot import OneShotEngine, Program, child_environment, demo_program
@@ -22,6 +23,7 @@ from protocol.mail import PreviewTaken, RenderMail, RenderStaged, StepFinished, 
 from protocol.persona import Persona
 from protocol.stall import StallLimits
 from tests.helpers.fakes import PERSONA, png
+from tests.helpers.mflux_environment import MfluxEnvironment, dump_of
 
 PRELUDE = """
 import json, os, signal, sys, time
@@ -83,6 +85,7 @@ class Easel:
         name: str = "toy",
         flags: tuple[Flag, ...] = (),
         line: str = "",
+        capabilities: Capabilities | None = None,
     ) -> OneShotEngine:
         path = self.outside / "toy.py"
         path.write_text(PRELUDE + script)
@@ -94,6 +97,7 @@ class Easel:
             environ=os.environ,
             stalls=stalls or StallLimits(),
             offer=OFFER,
+            capabilities=capabilities,
         )
 
     def job(
@@ -487,3 +491,46 @@ async def test_a_hatch_whose_model_is_no_longer_offered_is_not_drawn_with_anothe
     with pytest.raises(Invalid):
         await easel.engine(SAVE, flags=MFLUX_FLAGS).draw(easel.job(ImageOptions(model="gone")), easel.told)
     assert easel.told.letters == []
+
+
+async def test_a_hatch_waits_for_what_mflux_says_and_its_check_does_not(easel: Easel) -> None:
+    environment = MfluxEnvironment(easel.outside / "mflux", dump_of("mflux-paint", ["--width", "--guidance"]))
+    environment.hold()
+    async with open_capabilities(
+        environment.path("mflux-paint"), environ=os.environ, folder=environment.kept
+    ) as capabilities:
+        engine = easel.engine("", capabilities=capabilities)
+        refused, passed = ImageOptions(lora=["ink"]), ImageOptions(guidance=2.0)
+        for image in (refused, passed):
+            await engine.check(image)
+        await engine.confirm(ImageOptions(width=64, height=32, steps=4))
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(engine.confirm, passed)
+                await trio.testing.wait_all_tasks_blocked()
+                assert capabilities.flags is None
+                environment.release()
+        for image in (refused, ImageOptions(height=32)):
+            for check in (engine.check, engine.confirm):
+                with pytest.raises(Invalid, match="does not honour"):
+                    await check(image)
+
+
+async def test_a_known_model_is_checked_before_mflux_has_said_anything_and_when_it_does_not(easel: Easel) -> None:
+    environment = MfluxEnvironment(easel.outside / "mflux", dump_of("mflux-other", []))
+    path = environment.path("mflux-generate-qwen-2.1-edit")
+    capabilities = Capabilities(path, environ=os.environ, folder=environment.kept)
+    script = SAVE.replace("args['--output']", "[word for word in sys.argv if word == 'picture.png'][0]")
+    engine = easel.engine(
+        "(outside / 'argv').write_text(repr(sys.argv))\n" + script,
+        name="mflux-generate-qwen-2.1-edit",
+        capabilities=capabilities,
+    )
+    for _ in range(2):
+        with pytest.raises(Invalid, match="multiples of 32"):
+            await engine.check(ImageOptions(width=48))
+        await engine.check(ImageOptions(lora=["ink"]))
+        await capabilities.learn()
+    picture = InputPicture(easel.outside / "png", 64, 32)
+    await engine.draw(easel.job(ImageOptions(input="u1", width=64, height=32), picture=picture), easel.told)
+    assert "--image-paths=input.png" in (easel.outside / "argv").read_text(), "without mflux, the table knows the flag"

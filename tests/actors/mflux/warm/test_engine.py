@@ -1,5 +1,6 @@
 """What the warm engine promises before it draws: steps, and which options it honours."""
 
+import os
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from actors.artifacts import ArtifactStore
+from actors.mflux.capabilities import Capabilities
 from actors.mflux.engine import RenderJob, Tell
 from actors.mflux.history import MemoryHistory, Pace
 from actors.mflux.offer import NamedLora, NamedModel, Offer
@@ -24,6 +26,7 @@ from protocol.mail import RenderMail
 from protocol.maker import Maker
 from protocol.restart import RestartPolicy
 from tests.helpers.fakes import PERSONA
+from tests.helpers.mflux_environment import MfluxEnvironment, dump_of
 
 OFFER = Offer(
     models={"mine": NamedModel(path="/models/mine"), "turbo": NamedModel(path="z-image-turbo")},
@@ -38,11 +41,24 @@ DISTINCT: list[dict[str, Any]] = [
 ]
 
 
-def engine(line: str, seats: list[Seat] | None = None, jobs: Path = Path("jobs")) -> WarmEngine:
+def engine(
+    line: str,
+    seats: list[Seat] | None = None,
+    jobs: Path = Path("jobs"),
+    capabilities: Capabilities | None = None,
+) -> WarmEngine:
     program = warm_program(line.split())
     assert program is not None
-    artifacts, pace = ArtifactStore(Path("artifacts")), Pace(MemoryHistory())
-    return WarmEngine(program, seats or [], artifacts=artifacts, jobs=jobs, patience_s=1.0, pace=pace, offer=OFFER)
+    return WarmEngine(
+        program,
+        seats or [],
+        artifacts=ArtifactStore(Path("artifacts")),
+        jobs=jobs,
+        patience_s=1.0,
+        pace=Pace(MemoryHistory()),
+        offer=OFFER,
+        capabilities=capabilities,
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,6 +164,60 @@ async def test_what_another_model_takes_is_learned_apart() -> None:
     other = engine("mflux-generate-z-image")
     works = {other._work(ImageOptions(steps=4, **options)) for options in DISTINCT}
     assert len(works) == len(DISTINCT)
+
+
+def told_engine(environment: MfluxEnvironment, line: str) -> tuple[WarmEngine, Capabilities]:
+    """An engine that goes by what this environment's mflux says of its command, as soon as it is learned."""
+    capabilities = Capabilities(environment.path(line.split()[0]), environ=os.environ, folder=environment.kept)
+    return engine(line, capabilities=capabilities), capabilities
+
+
+HONOURED = ["--steps", "--width", "--height", "--model"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked", "field", "said"),
+    [
+        (HONOURED, {"lora": ["ink"]}, "lora", "does not honour `lora`"),
+        (HONOURED, {"input": "upload"}, "input", "does not honour `input`"),
+        (HONOURED[1:], {"steps": 4}, "steps", "does not honour `steps`"),
+        (
+            [*HONOURED, {"flag": "--guidance", "status": "rejected", "reason": "it is distilled now"}],
+            {"guidance": 2.0},
+            "guidance",
+            "does not honour `guidance`: it is distilled now",
+        ),
+    ],
+)
+async def test_what_mflux_says_of_the_command_counts_once_it_has_said_it(
+    tmp_path: Path, flags: list[str | dict[str, str]], asked: dict[str, Any], field: str, said: str
+) -> None:
+    environment = MfluxEnvironment(tmp_path, dump_of("mflux-generate-qwen", flags))
+    warm, capabilities = told_engine(environment, "mflux-generate-qwen")
+    image = ImageOptions(**asked)
+    await warm.check(image)
+    await warm.confirm(image)
+    await capabilities.learn()
+    for check in (warm.check, warm.confirm):
+        with pytest.raises(Invalid, match=said) as refused:
+            await check(image)
+        assert refused.value.field == f"hatch.image.{field}"
+    await warm.check(ImageOptions(width=64, model="mine"))
+
+
+async def test_what_mflux_lets_pass_is_still_checked_against_the_model(tmp_path: Path) -> None:
+    environment = MfluxEnvironment(tmp_path, dump_of("mflux-generate-z-image-turbo", [*HONOURED, "--guidance"]))
+    warm, capabilities = told_engine(environment, "mflux-generate-z-image-turbo")
+    await capabilities.learn()
+    with pytest.raises(Invalid):
+        await warm.check(ImageOptions(guidance=2.0))
+
+
+async def test_where_mflux_does_not_tell_the_model_decides(tmp_path: Path) -> None:
+    environment = MfluxEnvironment(tmp_path, dump_of("mflux-generate-other", []))
+    warm, capabilities = told_engine(environment, "mflux-generate-qwen")
+    await capabilities.learn()
+    await warm.check(ImageOptions(lora=["ink"]))
 
 
 class Stool(Seat):

@@ -24,6 +24,13 @@ OTHER = WarmProgram(warm=WARM_MODELS["mflux-generate-qwen"], model="/models/othe
 RESTARTS = RestartPolicy(intensity=2, period_s=60.0, backoff_s=4.0)
 
 
+class Longest(Random):
+    """Each backoff is as long as it may be."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
 class Workers:
     """All that a seat has started, each loaded at once; one that is dismissed ends with `status`."""
 
@@ -32,6 +39,7 @@ class Workers:
         self.status: ExitStatus | None = ExitStatus(signal=15)
         self.loads: list[float] = []
         self.programs: list[WarmProgram] = []
+        self.opened = trio.Event()  # the next one
 
     def loaded(self, program: WarmProgram, seconds: float) -> None:
         self.loads.append(seconds)
@@ -42,6 +50,8 @@ class Workers:
         worker = Worker()
         self.started.append(worker)
         worker.child.ready = READY
+        self.opened.set()
+        self.opened = trio.Event()
         try:
             yield worker.child
         finally:
@@ -54,9 +64,9 @@ class Workers:
 
 
 @asynccontextmanager
-async def seat_for(workers: Workers) -> AsyncIterator[Seat]:
+async def seat_for(workers: Workers, random: Random | None = None) -> AsyncIterator[Seat]:
     async with trio.open_nursery() as nursery:
-        seat = Seat(PROGRAM, workers.open, RESTARTS, Random(1), workers.loaded)
+        seat = Seat(PROGRAM, workers.open, RESTARTS, random or Random(1), workers.loaded)
         nursery.start_soon(seat.run)
         yield seat
         nursery.cancel_scope.cancel()
@@ -130,17 +140,46 @@ async def cancel_a_job(seat: Seat, workers: Workers) -> None:
     await workers.last.begin()
 
 
-async def test_one_that_does_not_drop_its_job_in_time_is_ended_and_replaced_at_once(
+async def give_up(seat: Seat, workers: Workers) -> float:
+    """Have a worker ended that does not drop its job; how long afterwards the next one is started."""
+    await cancel_a_job(seat, workers)
+    asked = trio.current_time()
+    assert await seat.settle(4) == WorkerLeft(fate="exited", exit_code=-15)
+    ended = trio.current_time()
+    assert ended == asked + 4, "its end is told before the backoff"
+    await workers.opened.wait()
+    return trio.current_time() - ended
+
+
+async def test_one_that_does_not_drop_its_job_in_time_is_ended_then_and_replaced_after_a_backoff(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     workers = Workers()
-    async with seat_for(workers) as seat:
-        await cancel_a_job(seat, workers)
-        assert await seat.settle(4) == WorkerLeft(fate="exited", exit_code=-15)
-        assert trio.current_time() == 5
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(workers.started) == 2
+    async with seat_for(workers, Longest()) as seat:
+        backoffs = [await give_up(seat, workers) for _ in range(4)]
+        assert backoffs == [4, 8, RESTARTS.backoff_max_s, RESTARTS.backoff_max_s], "but without end, unlike the dying"
         assert await draw(seat, workers, complete) == Drawn(job=1, seconds=1.0)
+
+
+async def test_a_picture_makes_up_for_the_failures_before_it(autojump_clock: trio.testing.MockClock) -> None:
+    workers = Workers()
+    async with seat_for(workers, Longest()) as seat:
+        assert [await give_up(seat, workers) for _ in range(2)] == [4, 8]
+        assert await draw(seat, workers, complete) == Drawn(job=1, seconds=1.0)
+        assert await seat.settle(1) == WorkerLeft(fate="idle")
+        assert await give_up(seat, workers) == 4
+
+
+async def test_in_a_hurry_the_backoff_leads_to_no_worker(autojump_clock: trio.testing.MockClock) -> None:
+    workers = Workers()
+    async with seat_for(workers, Longest()) as seat:
+        await cancel_a_job(seat, workers)
+        await seat.settle(4)
+        seat.hurry()
+        await trio.sleep(100)
+        assert len(workers.started) == 1
+        with pytest.raises(ImageUnavailable, match="the gateway stops"):
+            await seat.draw(PROGRAM, ORDER, tell)
 
 
 @pytest.mark.parametrize("early", [False, True])
