@@ -87,6 +87,7 @@ class Hatch:
             now=trio.current_time(),
         )
         self._mail_for_mflux: Mailbox[PersonaWritten] = Mailbox(1)
+        self._failure: HatcheryError | None = None
         if doom is not None:
             self._lifecycle.cancel(doom, trio.current_time())  # which the log has published already: see `doomed`
 
@@ -97,6 +98,12 @@ class Hatch:
             log.info("hatch_cancelling", session=self.session, reason=reason)
             self._nursery.cancel_scope.cancel()
             await self._say_at_last(entries)
+
+    def fail(self, error: HatcheryError) -> None:
+        """Stop the work, which has become impossible; of several errors the first one counts."""
+        if self._failure is None:
+            self._failure = error
+            self._nursery.cancel_scope.cancel()
 
     async def run(self) -> None:
         """Run the actors until both have ended well. Raises the error that stands in the way."""
@@ -178,7 +185,7 @@ class Hatch:
         now = trio.current_time()
         if stopped:
             await self._say_at_last(self._lifecycle.cancel("the gateway stops", now))
-        await self._say_at_last(self._lifecycle.finish(error, now))
+        await self._say_at_last(self._lifecycle.finish(self._failure or error, now))
 
     async def _tell(self, letter: AnyMail) -> None:
         await self._say(self._lifecycle.handle(letter, trio.current_time()))

@@ -206,6 +206,8 @@ class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Whether sessions are kept on disk, and go on after a restart; else they live as long as the process."""
     resume: bool = True
     """Whether hatches that a stopped gateway left unfinished begin again, in a new epoch; else they end as failed."""
+    unwritable_s: Positive = 15.0
+    """Seconds that the disk may take no writes, full or read-only, before running hatches fail."""
     retained: Count = 10_000
     """Ended sessions that are remembered."""
     key_s: Positive = 86_400.0

@@ -137,6 +137,7 @@ async def open_services(
             place_of=entrance.place_of,
         )
         if log.store is not None:
+            log.store.log.on_outage = sessions.give_up
             engine_room.start_soon(keep_up, log.store, retention(config), ticker, config.hatch.upkeep_s)
         await sessions.resume(log.unfinished)
         yield Services(
