@@ -92,6 +92,8 @@ class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """WebSockets and event streams at a time of a user with a token."""
     connections_per_address: Count = 500
     """WebSockets and event streams at a time from one address, where tokens are needed."""
+    sockets_per_address: Count = 1000
+    """Connections of any kind at a time from one address that is no trusted proxy, where tokens are needed."""
     hatches_per_user: Count = 100
     """Hatches that may run or wait at a time for a user with a token."""
     queued_per_user: Count = 100
@@ -103,9 +105,9 @@ class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     disk_bytes_per_user: Count = 10 * 1024**3
     """Bytes of pictures, drawn and sent, that are kept for a user with a token; over it nothing new is taken."""
     messages_per_s: Positive = 100.0
-    """Messages a second that one connection may send for long."""
+    """Messages a second that one connection may send for long; requests a second of a user over plain HTTP."""
     messages_burst: Count = 5000
-    """Messages that it may send at once; as many again are refused before it is closed."""
+    """Messages, or requests, at once; as many messages again are refused before their connection is closed."""
     quotas: dict[UserName, UserQuota] = {}
     """Users who may have more or less, each a table `[access.quotas.USER]`; in the file only."""
     wrong_tokens: Count = 20
