@@ -135,6 +135,7 @@ async def open_services(
             heartbeat_s=config.server.heartbeat_s,
             owner_of=user_of,
             place_of=entrance.place_of,
+            lasts_s=entrance.lasts_s,
         )
         if log.store is not None:
             log.store.log.on_outage = sessions.give_up

@@ -73,6 +73,10 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
         """The same for a recognised request whose answer goes on and on."""
         return self.place(request.state.identity, request.client.host if request.client else None)
 
+    def lasts_s(self, request: Request) -> float:
+        """Seconds that whoever a request was recognised as is still good for."""
+        return self.access.lasts_s(request.state.identity)
+
 
 def open_entrance(config: Config, secret: bytes, now_s: Callable[[], float] = time.time) -> Entrance:
     """The entrance that the settings ask for; `secret` signs logins and links, `now_s` is seconds since 1970."""

@@ -2,8 +2,10 @@
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
+from math import inf
 from typing import Final
 
 import msgspec
@@ -14,12 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.live.hub import Hub
+from gateway.live.answers import error_of
+from gateway.live.hub import Hub, Watcher
 from gateway.live.sessions import Sessions
-from gateway.live.ticker import Ticker
+from gateway.live.ticker import Ticker, Timer
 from gateway.net.transport import PeerGone
 from protocol.codec import Codec
 from protocol.commands import Cursor
+from protocol.errors import Unauthenticated
 from protocol.view import SessionView
 
 WRITE_BYTES: Final = 16 * 1024  # handed over at a time: a reader that takes them, however slowly, is not stuck
@@ -36,7 +40,8 @@ class EventStreams:
     """`GET /v1/hatches/{session}/events`: all streams of one gateway, with one timer for the heartbeats of them all.
 
     `owner_of` tells who asks, `place_of` gives them a place among the connections for as long as the stream is open;
-    both may raise.
+    both may raise. `lasts_s` tells for how many seconds more a request's login is good: a stream ends with it, after an
+    `error` with `unauthenticated`, so that whoever reconnects is asked who they are.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class EventStreams:
         heartbeat_s: float,
         owner_of: Callable[[Request], str],
         place_of: Callable[[Request], AbstractContextManager[None]],
+        lasts_s: Callable[[Request], float],
     ) -> None:
         self._sessions = sessions
         self._hub = hub
@@ -55,6 +61,7 @@ class EventStreams:
         self._heartbeat_s = heartbeat_s
         self._owner_of = owner_of
         self._place_of = place_of
+        self._lasts_s = lasts_s
         self._open: dict[_Stream, None] = {}
         self._beating = False
         self._closed = trio.lowlevel.ParkingLot()
@@ -68,25 +75,59 @@ class EventStreams:
         owner = self._owner_of(request)
         view = await self._sessions.view(owner, request.path_params["session"])
         cursor = parse_event_id(request.headers.get("last-event-id", ""))
-        return _Events(self, owner, view, cursor, self._place_of(request))
+        return _Events(self, owner, view, cursor, self._place_of(request), partial(self._lasts_s, request))
 
     async def wait_closed(self) -> None:
         """Return when no stream is open: when all sessions have ended, once their readers have been told."""
         while self._open:
             await self._closed.park()
 
-    async def serve(self, owner: str, view: SessionView, cursor: Cursor | None, receive: Receive, send: Send) -> None:
+    async def serve(
+        self,
+        owner: str,
+        view: SessionView,
+        cursor: Cursor | None,
+        lasts_s: Callable[[], float],
+        receive: Receive,
+        send: Send,
+    ) -> None:
         """Be the body of a response that has begun. Raises PeerGone when it cannot be finished."""
         stream = _Stream(cursor)
         with self._hub.join(owner, Codec.JSON, stream) as watcher:
             self._hub.attach(watcher, view, owe_snapshot=cursor is None)
-            self._open[stream] = None
-            self._beat_later()
-            try:
+            with self._expiring(watcher, view.session, lasts_s), self._opened(stream):
                 await stream.run(receive, send)
-            finally:
-                del self._open[stream]
-                self._closed.unpark_all()
+
+    @contextlib.contextmanager
+    def _opened(self, stream: "_Stream") -> Iterator[None]:
+        self._open[stream] = None
+        self._beat_later()
+        try:
+            yield
+        finally:
+            del self._open[stream]
+            self._closed.unpark_all()
+
+    @contextlib.contextmanager
+    def _expiring(self, watcher: Watcher, session: str, lasts_s: Callable[[], float]) -> Iterator[None]:
+        """Show no more of the session once the reader's login is over, by a clock that may have been set meanwhile."""
+        timer: Timer | None = None
+
+        def check() -> None:
+            nonlocal timer
+            left_s = lasts_s()
+            if left_s <= 0:
+                self._hub.detach(watcher, session)
+                self._hub.say(watcher, error_of(Unauthenticated("this login has expired: log in again"), None, session))
+            elif left_s < inf:
+                timer = self._ticker.at(trio.current_time() + left_s, check)
+
+        check()
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _beat_later(self) -> None:
         if self._open and not self._beating:
@@ -110,12 +151,14 @@ class _Events:
         view: SessionView,
         cursor: Cursor | None,
         place: AbstractContextManager[None],
+        lasts_s: Callable[[], float],
     ) -> None:
         self._streams = streams
         self._owner = owner
         self._view = view
         self._cursor = cursor
         self._place = place
+        self._lasts_s = lasts_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._view.end is not None and self._is_current():
@@ -127,7 +170,7 @@ class _Events:
                 await send({"type": "http.response.body"})
                 return
             cursor = self._cursor if self._is_current() else None
-            await self._streams.serve(self._owner, self._view, cursor, receive, send)
+            await self._streams.serve(self._owner, self._view, cursor, self._lasts_s, receive, send)
 
     def _is_current(self) -> bool:
         return self._cursor is not None and self._view.is_current(self._cursor)

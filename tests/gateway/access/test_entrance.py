@@ -180,6 +180,17 @@ async def test_a_login_that_expires_ends_its_socket(tmp_path: Path) -> None:
         assert closed.value.rcvd.code == 4501
 
 
+async def test_a_login_that_expires_ends_its_event_stream(tmp_path: Path) -> None:
+    async with _guarded(tmp_path, access__login_s=2.0) as gateway, _http(gateway, ADA) as http, _wire(gateway) as wire:
+        cookie = (await http.post("/v1/login", json={})).cookies[COOKIE]
+        events = f"/v1/hatches/{await wire.start()}/events"
+        async with _http(gateway, Cookie=f"{COOKIE}={cookie}") as page:
+            with trio.fail_after(20):
+                said = (await page.get(events)).text
+            assert '"code":"unauthenticated"' in said.rstrip().rpartition("\n")[2]
+            check_problem(await page.get(events), 401, "unauthenticated")
+
+
 async def test_without_tokens_nobody_needs_to_log_in(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, **SLOW) as gateway, _http(gateway) as http:
         answer = await http.post("/v1/login", json={})
