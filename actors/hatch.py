@@ -22,7 +22,7 @@ from protocol.errors import DeadlineExceeded, Draining, HatcheryError, ImageFail
 from protocol.events import Engines
 from protocol.journal import Entry, Recovered, SessionRecord
 from protocol.lifecycle import Lifecycle
-from protocol.mail import AnyMail, PersonaWritten
+from protocol.mail import AnyMail, PersonaWritten, PictureStored
 from protocol.restart import Restart, RestartPolicy
 
 MAX_ATTEMPTS: Final = 5  # of a hatch that is found unfinished again whenever the gateway starts
@@ -188,7 +188,12 @@ class Hatch:
         await self._say_at_last(self._lifecycle.finish(self._failure or error, now))
 
     async def _tell(self, letter: AnyMail) -> None:
-        await self._say(self._lifecycle.handle(letter, trio.current_time()))
+        try:
+            await self._say(self._lifecycle.handle(letter, trio.current_time()))
+        except HatcheryError:
+            if self._failure is not None and isinstance(letter, PictureStored):
+                self._lifecycle.picture_unkept()
+            raise
 
     async def _say_at_last(self, entries: Sequence[Entry]) -> None:
         """Say what is settled whether it can be kept or not: a log that cannot write now does so as soon as it can."""

@@ -85,7 +85,7 @@ async def open_log(config: Config, publish: Publish, now_s: Callable[[], float])
         return
     settings = StoreSettings(
         writes=StoreLimits(patience_s=hatch.unwritable_s),
-        log=LogLimits(retained=hatch.retained, patience_s=hatch.unwritable_s),
+        log=LogLimits(retained=hatch.retained, patience_s=2 * hatch.unwritable_s),  # a disk that hangs says nothing
         keys=KeyLimits(kept_s=hatch.key_s, tombstone_s=hatch.tombstone_s, capacity=hatch.retained),
         disk_bytes=hatch.disk_bytes,
         url_s=hatch.artifact_url_s,

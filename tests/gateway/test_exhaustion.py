@@ -77,7 +77,7 @@ async def begin(wire: Wire, prompt: str, image: Message) -> str:
 async def begin_drawing(wire: Wire) -> str:
     """A hatch whose painter is at work, and will be for a while."""
     session = await begin(wire, "a fox", LONG)
-    await wire.until(lambda m: m["type"] == "progress" and m["session"] == session and m.get("step", 0) >= 1)
+    await _draws(wire, session)
     return session
 
 
@@ -199,27 +199,30 @@ def _kept_state(data: Path, copy: Path, session: str) -> str:
 
 
 async def test_a_store_that_stays_read_only_has_hatches_fail_and_keeps_that_when_it_is_mended(tmp_path: Path) -> None:
-    pace: dict[str, Any] = {"sim__tokens_per_s": 2000, "sim__step_s": 0.2, "sim__steps": 4, "hatch__unwritable_s": 0.5}
+    pace: dict[str, Any] = {"sim__tokens_per_s": 2000, "sim__step_s": 0.2, "image__slots": 2, "hatch__unwritable_s": 3}
     async with running_gateway(tmp_path, **pace) as gateway, open_wire(gateway.url) as wire:
-        stalled = await begin(wire, "a fox", {"steps": 100})
-        await wire.until(lambda m: m["type"] == "progress" and m["session"] == stalled and m.get("step", 0) >= 1)
+        running = [await begin(wire, "a fox", {"steps": steps}) for steps in (100, 4)]  # the second one gets done
+        for session in running:
+            await _draws(wire, session)
         await _let_write(gateway, False)
         refused = await wire.ask("start", hatch={"prompt": "a bear"})
         assert (refused["type"], refused["code"]) == ("error", "overloaded")
-        with trio.fail_after(20):
-            end = await wire.end(stalled)
-        assert (end["outcome"], end["error"]["code"]) == ("failed", "overloaded"), end
-        check_messages(wire.typed(), stalled)
+        for session in running:
+            with trio.fail_after(20):
+                end = await wire.end(session)
+            assert (end["outcome"], end["error"]["code"]) == ("failed", "overloaded"), end
+            check_messages(wire.typed(), session)
+            assert (await wire.ask("watch", session=session))["state"] == "failed"
         workshop = gateway.services.sessions.workshop
         assert [slots.held for slots in (workshop.llm_slots, workshop.render_slots)] == [0, 0]
-        assert (await wire.ask("watch", session=stalled))["state"] == "failed"
         await _let_write(gateway, True)
         store = gateway.services.store
         assert store is not None
         with trio.fail_after(20):
             while not store.healthy:  # noqa: ASYNC110 - a thread of the store changes it
                 await trio.sleep(0.05)
-        assert isinstance((await store.log.tail(stalled, 0))[-1], End)
+        for session in running:
+            assert isinstance((await store.log.tail(session, 0))[-1], End)
         await is_done(wire, await begin(wire, "a bear", SHORT))
 
 
@@ -244,6 +247,10 @@ async def test_a_store_that_turns_read_only_stops_no_gateway_and_with_it_mended_
         await is_done(wire, running)
         assert (await http.get("/readyz")).status_code == 200
         await is_done(wire, await begin(wire, "a bear", SHORT))
+
+
+async def _draws(wire: Wire, session: str) -> None:
+    await wire.until(lambda m: m["type"] == "progress" and m["session"] == session and m.get("step", 0) >= 1)
 
 
 async def _let_write(gateway: Gateway, allowed: bool) -> None:
