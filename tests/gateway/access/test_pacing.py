@@ -3,29 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 import trio
 
-from gateway.access.auth import new_token
 from gateway.access.pacing import RequestPace
 from gateway.access.quota import Share, Shares
 from gateway.serve import Gateway
 from protocol.errors import RateLimited
 from tests.helpers.gateways import running_gateway
+from tests.helpers.guarded import ADA, ADA_LINE, BOB, guarded, http_client
 from tests.helpers.problems import check_problem
 
-ADA, ADA_LINE = new_token("ada")
-BOB, BOB_LINE = new_token("bob")
-TOKENS: dict[str, Any] = {"access__tokens": [ADA_LINE, BOB_LINE]}
-SLOW: dict[str, Any] = {"access__messages_per_s": 0.01, "access__messages_burst": 3}
+SPARING: dict[str, Any] = {"access__messages_per_s": 0.01, "access__messages_burst": 3}
 BEHIND_A_PROXY: dict[str, Any] = {"server__trusted_proxies": ["127.0.0.1"]}
-
-
-def _http(gateway: Gateway, token: str | None = None, **headers: str) -> httpx2.AsyncClient:
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    return httpx2.AsyncClient(base_url=gateway.url, trust_env=False, headers=headers)
 
 
 def test_a_user_asks_so_much_at_once_and_then_so_much_a_second() -> None:
@@ -57,10 +47,10 @@ def test_strangers_are_counted_by_household() -> None:
 
 async def test_who_asks_too_fast_over_rest_is_refused_and_nobody_else(tmp_path: Path) -> None:
     async with (
-        running_gateway(tmp_path, **TOKENS, **SLOW) as gateway,
-        _http(gateway, ADA) as ada,
-        _http(gateway, BOB) as bob,
-        _http(gateway) as stranger,
+        guarded(tmp_path, **SPARING) as gateway,
+        http_client(gateway, ADA) as ada,
+        http_client(gateway, BOB) as bob,
+        http_client(gateway) as stranger,
     ):
         for _ in range(3):
             assert (await ada.get("/v1/hatches")).status_code == 200
@@ -77,16 +67,16 @@ async def test_who_asks_too_fast_over_rest_is_refused_and_nobody_else(tmp_path: 
 
 async def test_strangers_behind_a_trusted_proxy_are_told_apart(tmp_path: Path) -> None:
     async with (
-        running_gateway(tmp_path, **TOKENS, **SLOW, **BEHIND_A_PROXY) as gateway,
-        _http(gateway, **{"X-Forwarded-For": "192.0.2.7"}) as one,
-        _http(gateway, **{"X-Forwarded-For": "192.0.2.8"}) as other,
+        guarded(tmp_path, **SPARING, **BEHIND_A_PROXY) as gateway,
+        http_client(gateway, **{"X-Forwarded-For": "192.0.2.7"}) as one,
+        http_client(gateway, **{"X-Forwarded-For": "192.0.2.8"}) as other,
     ):
         assert [(await one.get("/")).status_code for _ in range(4)] == [200, 200, 200, 429]
         assert (await other.get("/")).status_code == 200
 
 
 async def test_connections_of_an_address_are_bounded_before_a_word_is_said(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, **TOKENS, access__sockets_per_address=2) as gateway:
+    async with guarded(tmp_path, access__sockets_per_address=2) as gateway:
         idle = [await _connect(gateway) for _ in range(2)]
         answer = await _answer(gateway)
         assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
@@ -98,7 +88,9 @@ async def test_connections_of_an_address_are_bounded_before_a_word_is_said(tmp_p
         await idle[1].aclose()
 
 
-@pytest.mark.parametrize("settings", [{}, {**TOKENS, **BEHIND_A_PROXY}], ids=["without tokens", "a trusted proxy"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"access__tokens": [ADA_LINE], **BEHIND_A_PROXY}], ids=["without tokens", "a trusted proxy"]
+)
 async def test_this_machine_alone_and_a_trusted_proxy_have_as_many_as_they_need(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
