@@ -237,7 +237,8 @@ class SqliteLog:
             partial(rows.load_items, owner=owner, states=states, limit=limit + 1, below=below)
         )
         page = found[:limit]
-        items = [self._as_told(item) for _, item in page]
+        told = [self._as_told(item) for _, item in page]
+        items = told if states is None else [item for item in told if item.state in states]
         return Listing(items, str(page[-1][0]) if len(found) > limit else None)
 
     def _as_told(self, item: SessionItem) -> SessionItem:

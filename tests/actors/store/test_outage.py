@@ -66,6 +66,7 @@ async def test_an_end_without_a_picture_is_told_and_kept_as_soon_as_that_works(
         assert (await store.log.view("s1")).end == recorder.end()
         (item,) = (await store.log.list("ann", states=None, limit=9, before=None)).items
         assert item.state == recorder.end().outcome
+        assert (await store.log.list("ann", states=frozenset({"queued"}), limit=9, before=None)).items == []
         with pytest.raises(NotFound):
             await store.log.append("s1", said)
         await turn(store, writable=True)
