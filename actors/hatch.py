@@ -22,7 +22,7 @@ from protocol.errors import DeadlineExceeded, Draining, HatcheryError, ImageFail
 from protocol.events import Engines
 from protocol.journal import Entry, Recovered, SessionRecord
 from protocol.lifecycle import Lifecycle
-from protocol.mail import AnyMail, PersonaWritten
+from protocol.mail import AnyMail, PersonaWritten, PictureStored
 from protocol.restart import Restart, RestartPolicy
 
 MAX_ATTEMPTS: Final = 5  # of a hatch that is found unfinished again whenever the gateway starts
@@ -87,6 +87,7 @@ class Hatch:
             now=trio.current_time(),
         )
         self._mail_for_mflux: Mailbox[PersonaWritten] = Mailbox(1)
+        self._failure: HatcheryError | None = None
         if doom is not None:
             self._lifecycle.cancel(doom, trio.current_time())  # which the log has published already: see `doomed`
 
@@ -97,6 +98,12 @@ class Hatch:
             log.info("hatch_cancelling", session=self.session, reason=reason)
             self._nursery.cancel_scope.cancel()
             await self._say_at_last(entries)
+
+    def fail(self, error: HatcheryError) -> None:
+        """Stop the work, which has become impossible; of several errors the first one counts."""
+        if self._failure is None:
+            self._failure = error
+            self._nursery.cancel_scope.cancel()
 
     async def run(self) -> None:
         """Run the actors until both have ended well. Raises the error that stands in the way."""
@@ -178,10 +185,15 @@ class Hatch:
         now = trio.current_time()
         if stopped:
             await self._say_at_last(self._lifecycle.cancel("the gateway stops", now))
-        await self._say_at_last(self._lifecycle.finish(error, now))
+        await self._say_at_last(self._lifecycle.finish(self._failure or error, now))
 
     async def _tell(self, letter: AnyMail) -> None:
-        await self._say(self._lifecycle.handle(letter, trio.current_time()))
+        try:
+            await self._say(self._lifecycle.handle(letter, trio.current_time()))
+        except HatcheryError:
+            if self._failure is not None and isinstance(letter, PictureStored):
+                self._lifecycle.picture_unkept()
+            raise
 
     async def _say_at_last(self, entries: Sequence[Entry]) -> None:
         """Say what is settled whether it can be kept or not: a log that cannot write now does so as soon as it can."""

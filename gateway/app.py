@@ -1,6 +1,5 @@
 """The Starlette application: routes, the checks that every request must pass, and errors as problem+json."""
 
-import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,7 +30,8 @@ _CSP: Final = (  # of every answer that has no stricter one: the page's own file
     " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
-_OPEN: Final = frozenset({"/", "/client.js", "/healthz"}) | REFERENCE  # the page asks for the token
+_HEALTH: Final = "/healthz"  # whoever asks, and however often: a busy gateway is not a dead one
+_OPEN: Final = frozenset({"/", "/client.js"}) | REFERENCE  # the page asks for the token
 _OPEN_BELOW: Final = ("/v1/artifacts/", "/assets/")  # signed URLs, and the page's files
 _CHALLENGE: Final = ("WWW-Authenticate", 'Bearer realm="hatchery"')
 
@@ -96,19 +96,28 @@ class _Gate:
         request = Request(scope)
         try:
             self._check(request)
-            self._recognise(request)
+            if request.url.path != _HEALTH:
+                self._recognise(request)
         except HatcheryError as error:
             await _respond(Problem.of(error))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
     def _recognise(self, request: Request) -> None:
-        if _is_open(request):  # where a guess is not answered, and so not counted
-            with contextlib.suppress(Unauthenticated):
-                request.state.identity = self._entrance.access.recognise(request.headers)
+        """Find out who it is, who may be nobody where a door is open. Raises Unauthenticated or RateLimited."""
+        address = request.client.host if request.client else None
+        entrance = self._entrance
+        try:
+            if _is_open(request):  # where a guess is not answered, and so not counted
+                request.state.identity = entrance.access.recognise(request.headers)
+            else:
+                request.state.identity = entrance.recognise(request.headers, address)
+        except Unauthenticated:
+            entrance.pace.stranger(address)
+            if not _is_open(request):
+                raise
         else:
-            address = request.client.host if request.client else None
-            request.state.identity = self._entrance.recognise(request.headers, address)
+            entrance.pace.user(request.state.identity.user)
 
     def _check(self, request: Request) -> None:
         if request.method in _READING:

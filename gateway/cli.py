@@ -233,7 +233,8 @@ def prune(
 
 
 def _load(file: Path | None, flags: dict[str, Any]) -> "Config":
-    from gateway.config import ConfigError, load_config
+    from gateway.config import ConfigError
+    from gateway.layers import load_config
 
     given = {key: str(value) if isinstance(value, Path) else value for key, value in flags.items()}
     try:

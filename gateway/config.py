@@ -1,22 +1,15 @@
-"""One frozen configuration from a TOML file, `HATCHERY_*` variables and flags, in rising order of precedence.
-
-Every setting is `section.name`; its variable is `HATCHERY_SECTION_NAME`, its TOML place `[section] name`.
-"""
+"""All settings of one gateway, each `section.name`, with their bounds, defaults and meanings: one frozen Struct."""
 
 import ipaddress
 import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from actors.census import MARKER
 from actors.mflux.offer import NamedLora, NamedModel, Place
 
-PREFIX: Final = "HATCHERY_"
 USER_NAME: Final = "[A-Za-z0-9._-]{1,64}"
 TOKEN_LINE: Final = f"^{USER_NAME}:sha256:[0-9a-f]{{64}}$"  # user, algorithm, hash
 
@@ -28,6 +21,7 @@ _AUTHORITY: Final = r"://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@*,:\[\]]+)(:[0-9]+)?/?$"
 PublicUrl = Annotated[str, Meta(pattern="^https?" + _AUTHORITY)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 TokenLine = Annotated[str, Meta(pattern=TOKEN_LINE)]
+SECRET: Final = Meta(extra={"secret": True})  # of a setting that no message may quote
 UserName = Annotated[str, Meta(pattern=f"^{USER_NAME}$")]
 WebOrigin = Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*" + _AUTHORITY)]
 
@@ -82,7 +76,7 @@ class UserQuota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is known, and how much one of them may have; without tokens everybody on this machine is one user."""
 
-    tokens: list[TokenLine] = []
+    tokens: Annotated[list[TokenLine], SECRET] = []
     """Hashes of the tokens, each a line `user:sha256:…` that `hatchery token USER` prints; with any, one is needed."""
     login_s: Positive = 604_800.0
     """Seconds that a login on the page lasts."""
@@ -92,6 +86,8 @@ class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """WebSockets and event streams at a time of a user with a token."""
     connections_per_address: Count = 500
     """WebSockets and event streams at a time from one address, where tokens are needed."""
+    sockets_per_address: Count = 1000
+    """Connections of any kind at a time from one address that is no trusted proxy, where tokens are needed."""
     hatches_per_user: Count = 100
     """Hatches that may run or wait at a time for a user with a token."""
     queued_per_user: Count = 100
@@ -103,9 +99,9 @@ class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     disk_bytes_per_user: Count = 10 * 1024**3
     """Bytes of pictures, drawn and sent, that are kept for a user with a token; over it nothing new is taken."""
     messages_per_s: Positive = 100.0
-    """Messages a second that one connection may send for long."""
+    """Messages a second that one connection may send for long; requests a second of a user over plain HTTP."""
     messages_burst: Count = 5000
-    """Messages that it may send at once; as many again are refused before it is closed."""
+    """Messages, or requests, at once; as many messages again are refused before their connection is closed."""
     quotas: dict[UserName, UserQuota] = {}
     """Users who may have more or less, each a table `[access.quotas.USER]`; in the file only."""
     wrong_tokens: Count = 20
@@ -121,7 +117,7 @@ class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`auto`, `demo`, `sim`, `tape:FILE`, `[openai:|ollama:|anthropic:]URL`, or a command such as `mlx_lm.server`."""
     model: str = ""
     """The model to ask for; empty: the first that the server offers."""
-    api_key: str = ""
+    api_key: Annotated[str, SECRET] = ""
     """The bearer token for the server."""
     max_tokens: Count = 4096
     """The longest answer to ask for, in tokens."""
@@ -206,6 +202,8 @@ class HatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Whether sessions are kept on disk, and go on after a restart; else they live as long as the process."""
     resume: bool = True
     """Whether hatches that a stopped gateway left unfinished begin again, in a new epoch; else they end as failed."""
+    unwritable_s: Positive = 15.0
+    """Seconds that the disk may take no writes, full or read-only, before running hatches fail."""
     retained: Count = 10_000
     """Ended sessions that are remembered."""
     key_s: Positive = 86_400.0
@@ -307,90 +305,4 @@ class ConfigError(Exception):
     """A setting that cannot be; the message names its key, where it was found, and what is allowed."""
 
 
-Settings = dict[str, dict[str, Any]]
-_SECRET: Final = frozenset({"tokens", "api_key"})  # settings that no message may quote
-_FILE_ONLY: Final = frozenset({"quotas"})  # tables of tables
 SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
-
-
-def load_config(
-    file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
-) -> Config:
-    """The configuration; `flags` maps `section.name` to values. Raises ConfigError."""
-    layers = [("the file", _from_file(file)), ("the environment", _from_environ(environ or {}))]
-    layers.append(("the command line", _from_flags(flags or {})))
-    settings: Settings = {}
-    for source, layer in layers:
-        _check(layer, source)
-        for section, values in layer.items():
-            settings.setdefault(section, {}).update(values)
-    return msgspec.convert(settings, Config, strict=False)
-
-
-def _from_file(file: Path | None) -> Settings:
-    if file is None:
-        return {}
-    try:
-        settings: Settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from error
-    return settings
-
-
-def _from_environ(environ: Mapping[str, str]) -> Settings:
-    settings: Settings = {}
-    for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable == MARKER:
-            continue
-        section, _, name = variable.removeprefix(PREFIX).lower().partition("_")
-        known = SECTIONS.get(section)
-        if known is None or name not in known.__struct_fields__:
-            places, allowed = ("SECTION", SECTIONS) if known is None else ("NAME", known.__struct_fields__)
-            raise ConfigError(
-                f"{variable} is no setting: they are {PREFIX}SECTION_NAME, with {places} one of {', '.join(allowed)}"
-            )
-        if name in _FILE_ONLY:
-            raise ConfigError(f"{variable}: {section}.{name} is a table, which only the file of --config can hold")
-        settings.setdefault(section, {})[name] = _from_text(value, type(getattr(known(), name)))
-    return settings
-
-
-def _from_text(text: str, kind: type) -> Any:
-    """The value of a variable: what is a list elsewhere has commas, and a table `name=value` between them."""
-    if kind not in (list, dict):
-        return text
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if kind is list:
-        return parts
-    return {name.strip(): place.strip() for name, _, place in (part.partition("=") for part in parts)}
-
-
-def _from_flags(flags: Mapping[str, Any]) -> Settings:
-    settings: Settings = {}
-    for key, value in flags.items():
-        if value is not None:
-            section, name = key.split(".")
-            settings.setdefault(section, {})[name] = value
-    return settings
-
-
-def _check(settings: Settings, source: str) -> None:
-    """Validate setting by setting, so that an error names its key."""
-    for section, values in settings.items():
-        known = SECTIONS.get(section)
-        if known is None:
-            raise ConfigError(f"[{section}] in {source} is no section; there are {', '.join(SECTIONS)}")
-        if not isinstance(values, dict):
-            raise ConfigError(f"{section} in {source} is a section: write [{section}]")
-        for name, value in values.items():
-            if name not in known.__struct_fields__:
-                allowed = ", ".join(known.__struct_fields__)
-                raise ConfigError(f"{section}.{name} in {source} is no setting; [{section}] has {allowed}")
-            try:
-                msgspec.convert({name: value}, known, strict=source == "the file")
-            except msgspec.ValidationError as error:
-                said = str(error).split(" - at ")[0]
-                shown = "" if name in _SECRET else f", not {value!r}"
-                raise ConfigError(f"{section}.{name} in {source}: {said}{shown}") from None

@@ -14,6 +14,7 @@ from actors.eventlog import EventLog, MemoryLog, Publish
 from actors.guard import open_guard
 from actors.mflux.history import History, MemoryHistory, StoredHistory
 from actors.pty import Keeper
+from actors.store.database import StoreLimits
 from actors.store.eventlog import LogLimits
 from actors.store.keys import KeyLimits
 from actors.store.schema import UnusableStore
@@ -83,7 +84,8 @@ async def open_log(config: Config, publish: Publish, now_s: Callable[[], float])
         yield OpenLog(memory, MemoryHistory(), [], lambda: True, None)
         return
     settings = StoreSettings(
-        log=LogLimits(retained=hatch.retained),
+        writes=StoreLimits(patience_s=hatch.unwritable_s),
+        log=LogLimits(retained=hatch.retained, patience_s=2 * hatch.unwritable_s),  # a disk that hangs says nothing
         keys=KeyLimits(kept_s=hatch.key_s, tombstone_s=hatch.tombstone_s, capacity=hatch.retained),
         disk_bytes=hatch.disk_bytes,
         url_s=hatch.artifact_url_s,

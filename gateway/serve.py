@@ -170,7 +170,13 @@ async def _accept(
     )
     with trio.CancelScope() as scope:
         task_status.started(scope)
-        await listener.serve(sockets, handler, max_connections=config.server.max_connections, connections=connections)
+        await listener.serve(
+            sockets,
+            handler,
+            max_connections=config.server.max_connections,
+            connections=connections,
+            let_in=services.entrance.let_in,
+        )
 
 
 def _admit(doorkeeper: Doorkeeper, services: Services, request: UpgradeRequest) -> Admission | Problem:

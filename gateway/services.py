@@ -136,8 +136,10 @@ async def open_services(
             heartbeat_s=config.server.heartbeat_s,
             owner_of=user_of,
             place_of=entrance.place_of,
+            lasts_s=entrance.lasts_s,
         )
         if log.store is not None:
+            log.store.log.on_outage = sessions.give_up
             engine_room.start_soon(keep_up, log.store, retention(config), ticker, config.hatch.upkeep_s)
         await sessions.resume(log.unfinished)
         yield Services(

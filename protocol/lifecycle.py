@@ -194,6 +194,10 @@ class Lifecycle:
             steps=picture.steps,
         )
 
+    def picture_unkept(self) -> None:
+        """The picture could not be kept before it was shown: without one, the hatch has failed."""
+        self._picture_shown = False
+
     # --- what the supervisor and people decide
 
     def cancel(self, reason: str, now: float) -> list[Entry]:

@@ -1,6 +1,8 @@
 """One SQLite file: a writer that commits whatever has gathered in one transaction, and a reader beside it.
 
 The queue lives on the event loop; one worker thread at a time has the writing connection, so nothing needs a lock.
+A disk that takes no writes is tried again and again. When that has lasted too long, an outage, what is kept in line is
+written on the room that was set aside for this, if that helps.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +16,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.store.reserve import Reserve
 from actors.store.schema import MIGRATIONS, UnusableStore, connect, migrate
 from protocol.errors import HatcheryError, Internal, Overloaded
 
@@ -22,6 +25,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
 Settle = Callable[[Any, HatcheryError | None], None]  # result and error, one of them None
+OnOutage = Callable[[bool], None]  # whether there are writes for which not even the reserve has helped
+
+RESERVE: Final = ".reserve"  # what the name of the database is followed by
 
 # What the world does to a store; every other error of SQLite is a bug or a damaged file.
 _UNWRITABLE: Final = (
@@ -37,10 +43,15 @@ _UNWRITABLE: Final = (
 
 
 class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much may wait for the disk, in writes, and how long after a failure the next attempt is made."""
+    """How much may wait for the disk, in writes, and how long after a failure the next attempt is made.
+
+    After `patience_s` without a commit that works there is an outage, for which `reserve_bytes` are set aside.
+    """
 
     queue: int = 2000
     retry_s: float = 1.0
+    patience_s: float = 10.0
+    reserve_bytes: int = 4 << 20
 
 
 class _Job:
@@ -57,16 +68,25 @@ class _Job:
 class Database:
     """Reads, and writes with group commit. `healthy` turns false when a commit fails, and true when one works again."""
 
-    def __init__(self, writer: apsw.Connection, reader: apsw.Connection, limits: StoreLimits) -> None:
-        self.healthy = True
+    def __init__(
+        self, writer: apsw.Connection, reader: apsw.Connection, reserve: Reserve, limits: StoreLimits, *, sick: bool
+    ) -> None:
+        self.on_outage: OnOutage = lambda _stuck: None  # told after each failed attempt
         self._writer = writer
         self._reader = reader
+        self._reserve = reserve
         self._limits = limits
+        self._sick_since = trio.current_time() if sick else None
         self._queue: list[_Job] = []
         self._news = trio.Event()
         self._closing = trio.Event()
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the latest attempt to write has worked."""
+        return self._sick_since is None
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on the reading connection, in a thread, within one consistent view of the data."""
@@ -124,38 +144,60 @@ class Database:
         self._news.set()
 
     async def _attempt(self, batch: list[_Job]) -> None:
-        final = self._closing.is_set()
         try:
             await trio.to_thread.run_sync(self._commit, batch, not self.healthy, limiter=self._writing)
-        except apsw.Error as error:
-            if self.healthy:
-                log.error("store_unwritable", error=str(error))
-            self.healthy = False
-            self._put_off(batch, error, final=final)
-            if not final:
-                with trio.move_on_after(self._limits.retry_s):
-                    await self._closing.wait()
+        except (apsw.Error, OSError) as error:
+            await self._suffer(batch, error)
             return
         if not self.healthy:
             log.info("store_writable")
-        self.healthy = True
-        for job in batch:
-            job.settle(job.result, job.error)
+        self._sick_since = None
+        _settle(batch)
 
-    def _put_off(self, batch: list[_Job], error: apsw.Error, *, final: bool) -> None:
-        """Refuse what can be refused; what lasts is first in the next batch."""
-        self._queue[:0] = [job for job in batch if job.lasting and not final]
-        for job in batch:
-            if final or not job.lasting:
-                job.error = _coded(error)
-                job.settle(None, job.error)
+    async def _suffer(self, batch: list[_Job], error: Exception) -> None:
+        """Refuse what can be refused; what lasts is written on the reserve, or is first in the next batch."""
+        final = self._closing.is_set()
+        now = trio.current_time()
+        if self._sick_since is None:
+            log.error("store_unwritable", error=str(error))
+            self._sick_since = now
+        outage = now >= self._sick_since + self._limits.patience_s
+        lasting = [job for job in batch if job.lasting]
+        refused = [job for job in batch if not job.lasting]
+        if outage and await trio.to_thread.run_sync(self._commit_on_reserve, lasting, limiter=self._writing):
+            _settle(lasting)
+            lasting = []
+        elif final:
+            refused, lasting = batch, []
+        self._queue[:0] = lasting
+        for job in refused:
+            job.error = _coded(error)
+            job.settle(None, job.error)
+        if outage:
+            self.on_outage(bool(lasting))
+        if not final:
+            with trio.move_on_after(self._limits.retry_s):
+                await self._closing.wait()
+
+    def _commit_on_reserve(self, lasting: list[_Job]) -> bool:
+        """Commit what cannot wait on the room that was set aside; whether that has helped."""
+        if not lasting:
+            return False
+        try:
+            self._reserve.spend()
+            self._commit(lasting, False)
+        except (apsw.Error, OSError):
+            return False
+        return True
 
     def _commit(self, batch: list[_Job], probe: bool) -> None:
-        """All in one transaction; a job that fails by its own fault is undone alone. Raises apsw.Error."""
+        """All in one transaction; a job that fails by its own fault is undone alone. Raises apsw.Error or OSError."""
         writer = self._writer
+        if probe:  # that there is room again, for more than what waits
+            self._reserve.make()
         try:
             writer.execute("BEGIN IMMEDIATE")
-            if probe:  # that there is room for some pages again
+            if probe:
                 writer.execute("INSERT INTO probe VALUES (randomblob(65536)); DELETE FROM probe")
             for job in batch:
                 _run_alone(writer, job)
@@ -163,6 +205,11 @@ class Database:
         finally:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
+
+
+def _settle(batch: list[_Job]) -> None:
+    for job in batch:
+        job.settle(job.result, job.error)
 
 
 def _run_alone(writer: apsw.Connection, job: _Job) -> None:
@@ -190,7 +237,7 @@ def _consistently(reader: apsw.Connection, work: Work[T]) -> T:
 def _coded(error: Exception) -> HatcheryError:
     if isinstance(error, HatcheryError):
         return error
-    if isinstance(error, _UNWRITABLE):
+    if isinstance(error, (*_UNWRITABLE, OSError)):
         return Overloaded(f"the store cannot be written now: {error}", retry_after_ms=5000)
     internal = Internal("the store failed")
     internal.__cause__ = error
@@ -207,7 +254,8 @@ async def open_database(path: Path, limits: StoreLimits) -> AsyncIterator[Databa
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = await trio.to_thread.run_sync(_prepared, path)
     reader = connect(path, read_only=True)
-    database = Database(writer, reader, limits)
+    reserve = Reserve(path.with_name(path.name + RESERVE), limits.reserve_bytes)
+    database = Database(writer, reader, reserve, limits, sick=not await trio.to_thread.run_sync(_set_aside, reserve))
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(database.run)
@@ -231,6 +279,16 @@ def _prepared(path: Path) -> apsw.Connection:
     except apsw.Error as error:
         raise UnusableStore(f"{path} cannot be opened: {error}") from error
     return writer
+
+
+def _set_aside(reserve: Reserve) -> bool:
+    """Whether there is room to begin with."""
+    try:
+        reserve.make()
+    except OSError as error:
+        log.error("store_unwritable", error=str(error))
+        return False
+    return True
 
 
 def _close(*connections: apsw.Connection) -> None:

@@ -16,7 +16,7 @@ from actors.store.live import Live, Portion
 from actors.store.rows import Fleeting, Stored
 from protocol.commands import StateName
 from protocol.errors import HatcheryError, NotFound, Overloaded
-from protocol.events import End, Reliable
+from protocol.events import End, Reliable, SessionItem
 from protocol.journal import Entry, Epitaph, Kept, Recovered, SessionRecord, doomed
 from protocol.persona import Persona
 from protocol.view import SessionView
@@ -39,6 +39,8 @@ class SqliteLog:
     """An EventLog whose sessions outlast the process; `open_sqlite_log` makes one.
 
     Everything a session says is published in the order in which it was appended: what is not kept waits for what is.
+    In an outage of the disk `failed` and `cancelled` may be told before they are durable, which they become as soon as
+    the disk takes them; `done` is always durable first. `on_outage` is called meanwhile, now and again.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class SqliteLog:
         now_ms: Callable[[], int],
         unfinished: Sequence[Stored],
     ) -> None:
+        self.on_outage: Callable[[], None] = lambda: None
         self._database = database
+        self._database.on_outage = self._endure
         self._publish = publish
         self._limits = limits
         self._key_limits = key_limits
@@ -112,7 +116,7 @@ class SqliteLog:
         Raises NotFound for a session that is not there or has ended.
         """
         live = self._live.get(session)
-        if live is None:
+        if live is None or live.view.end is not None:
             raise NotFound("no such session, or it has ended")
         kept = live.foresee(entries)
         if not kept and not live.line:
@@ -157,12 +161,26 @@ class SqliteLog:
         )
 
         def settle(pruned: list[str] | None, error: HatcheryError | None) -> None:
+            live.unkept -= 1
             portion.durable, portion.error = True, error
             self._advance(live)
+            self._retire(live)
             for session in pruned or ():
                 self._ended.pop(session, None)
 
+        live.unkept += 1
         self._database.submit(work, settle)
+
+    def _endure(self, stuck: bool) -> None:
+        """Where nothing at all can be written, tell what ends without a picture, and wait for nothing else."""
+        if stuck:
+            for live in [live for live in self._live.values() if live.lost]:
+                for portion in live.line:
+                    portion.durable = True
+                self._advance(live)
+            for waiting in self._waiting:
+                waiting.cancel()
+        self.on_outage()
 
     def _advance(self, live: Live) -> None:
         while live.line and live.line[0].durable:
@@ -178,10 +196,13 @@ class SqliteLog:
         view = live.view
         for entry in entries:
             view.apply(entry)
-        if view.end is not None:
-            del self._live[view.session]
-            self._cache(view)
+        self._retire(live)
         self._publish(view, entries)
+
+    def _retire(self, live: Live) -> None:
+        """A session that has ended needs no place in memory once its end is durable."""
+        if live.view.end is not None and not live.unkept and self._live.pop(live.view.session, None) is not None:
+            self._cache(live.view)
 
     def _cache(self, view: SessionView) -> None:
         self._ended[view.session] = view
@@ -216,13 +237,16 @@ class SqliteLog:
             partial(rows.load_items, owner=owner, states=states, limit=limit + 1, below=below)
         )
         page = found[:limit]
-        items = [
-            msgspec.structs.replace(item, percent=live.view.item().percent)
-            if (live := self._live.get(item.session)) is not None
-            else item
-            for _, item in page
-        ]
+        told = [self._as_told(item) for _, item in page]
+        items = told if states is None else [item for item in told if item.state in states]
         return Listing(items, str(page[-1][0]) if len(found) > limit else None)
+
+    def _as_told(self, item: SessionItem) -> SessionItem:
+        live = self._live.get(item.session)
+        if live is None:
+            return item
+        told = live.view.item()
+        return told if live.view.end is not None else msgspec.structs.replace(item, percent=told.percent)
 
     async def prune(self, *, beyond: int, before_ms: int) -> int:
         """Forget expired keys, ended sessions but the latest `beyond`, and all that ended before a time.

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from protocol.events import Preview, Progress, Text, Thinking
+from protocol.events import End, Preview, Progress, Text, Thinking
 from protocol.journal import Entry, EpochBegun, Kept
 from protocol.view import SessionView
 
@@ -27,13 +27,14 @@ class Portion:
 class Live:
     """A session that has not ended: its view, and what is on its way to it, folded ahead as far as its end needs it."""
 
-    __slots__ = ("line", "number", "offset", "place", "progress", "view")
+    __slots__ = ("line", "number", "offset", "place", "progress", "unkept", "view")
 
     def __init__(self, view: SessionView, number: int, place: int) -> None:
         self.view = view
         self.number = number
         self.place = place
         self.line: deque[Portion] = deque()
+        self.unkept = 0  # portions that are still to be made durable, told or not
         self.progress: Progress | None = None
         self.offset = 0
 
@@ -54,6 +55,12 @@ class Live:
                 case _:
                     kept.append(entry)
         return kept
+
+    @property
+    def lost(self) -> bool:
+        """Whether what is in line leads to an end without a picture: then it need not be durable to be told."""
+        last = self.line[-1].entries[-1] if self.line else None
+        return isinstance(last, End) and last.outcome != "done"
 
     def written(self) -> dict[str, Any]:
         """The persona as it will be when all that is in line has been published."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import msgspec
 import structlog
@@ -10,6 +10,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from gateway.access.auth import Access, AccessLimits, Identity
+from gateway.access.buckets import household
+from gateway.access.pacing import RequestPace
 from gateway.access.proxies import TrustedProxies
 from gateway.access.quota import Shares, Turnstile, open_shares
 from gateway.access.throttle import Patience, Throttle
@@ -28,6 +30,8 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
     shares: Shares
     throttle: Throttle
     turnstile: Turnstile
+    lobby: Turnstile  # for connections of which nothing is known yet
+    pace: RequestPace
 
     def recognise(self, headers: Headers, address: str | None) -> Identity:
         """Who a request is from, by its headers. Raises Unauthenticated, or RateLimited for too many guesses."""
@@ -61,9 +65,17 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
                 stack.enter_context(self.turnstile.user(identity.user))
             yield
 
+    def let_in(self, host: str) -> AbstractContextManager[None]:
+        """Any connection's place from its first byte on; proxies speak for many. Raises QuotaExceeded."""
+        return nullcontext() if self.proxies.trusts(host) else self.lobby.address(household(host))
+
     def place_of(self, request: Request) -> AbstractContextManager[None]:
         """The same for a recognised request whose answer goes on and on."""
         return self.place(request.state.identity, request.client.host if request.client else None)
+
+    def lasts_s(self, request: Request) -> float:
+        """Seconds that whoever a request was recognised as is still good for."""
+        return self.access.lasts_s(request.state.identity)
 
 
 def open_entrance(config: Config, secret: bytes, now_s: Callable[[], float] = time.time) -> Entrance:
@@ -79,4 +91,6 @@ def open_entrance(config: Config, secret: bytes, now_s: Callable[[], float] = ti
         shares=shares,
         throttle=Throttle(Patience(burst=access.wrong_tokens, per_minute=access.wrong_tokens_per_minute)),
         turnstile=Turnstile(shares, access.connections_per_address if access.tokens else None),
+        lobby=Turnstile(shares, access.sockets_per_address if access.tokens else None),
+        pace=RequestPace(shares),
     )

@@ -22,7 +22,7 @@ class TrustedProxies:
 
         What stands further left in X-Forwarded-For was written by that client, who may write anything.
         """
-        if peer is None or not self._trusts(peer[0]):
+        if peer is None or not self.trusts(peer[0]):
             return peer
         hops = [hop.strip() for value in headers.getlist("x-forwarded-for") for hop in value.split(",")]
         client = peer
@@ -31,16 +31,17 @@ class TrustedProxies:
             if address is None:
                 break
             client = (str(address), 0)
-            if not self._trusts(client[0]):
+            if not self.trusts(client[0]):
                 break
         return client
 
     def scheme(self, peer: Address | None, headers: Headers) -> str:
         """`https` if a trusted proxy says that it was asked so, else `http`."""
         said = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
-        return "https" if said == "https" and peer is not None and self._trusts(peer[0]) else "http"
+        return "https" if said == "https" and peer is not None and self.trusts(peer[0]) else "http"
 
-    def _trusts(self, host: str) -> bool:
+    def trusts(self, host: str) -> bool:
+        """Whether what this peer says of its clients is believed."""
         address = _parsed(host)
         return address is not None and any(address in network for network in self._networks)
 

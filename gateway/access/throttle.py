@@ -5,24 +5,18 @@ goes on working. That gives nothing away, since no token of 256 random bits is e
 """
 
 import contextlib
-import ipaddress
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Final
 
 import msgspec
 import structlog
 import trio
 
 from gateway.access.auth import WrongSecret
+from gateway.access.buckets import REMEMBERED, Buckets, household
 from protocol.errors import RateLimited
-from protocol.ratelimit import TokenBucket
 
 log = structlog.get_logger(__name__)
-
-REMEMBERED: Final = 10_000  # addresses
-IPV6_PREFIX: Final = 64  # what one customer has at least: https://www.rfc-editor.org/rfc/rfc6177
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,9 +33,8 @@ class Throttle:
         self, patience: Patience, *, remembered: int = REMEMBERED, clock: Callable[[], float] = trio.current_time
     ) -> None:
         self._patience = patience
-        self._remembered = remembered
         self._clock = clock
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._buckets = Buckets(remembered)
 
     @contextlib.contextmanager
     def watch(self, address: str | None) -> Iterator[None]:
@@ -49,7 +42,7 @@ class Throttle:
         try:
             yield
         except WrongSecret:
-            wait_s = 0.0 if address is None else self._count(_household(address))
+            wait_s = 0.0 if address is None else self._count(household(address))
             if not wait_s:
                 raise
             raise RateLimited(
@@ -57,24 +50,8 @@ class Throttle:
                 retry_after_ms=math.ceil(wait_s * 1000),
             ) from None
 
-    def _count(self, household: str) -> float:
+    def _count(self, name: str) -> float:
         """Note a wrong token; returns the seconds until the next one will be looked at, 0 while there is patience."""
-        now = self._clock()
-        bucket = self._buckets.get(household)
-        if bucket is None:
-            log.info("wrong_token", address=household)
-            bucket = TokenBucket(self._patience.per_minute / 60, self._patience.burst, now)
-            self._buckets[household] = bucket
-        self._buckets.move_to_end(household)
-        if len(self._buckets) > self._remembered:
-            self._buckets.popitem(last=False)
-        return bucket.take(now)
-
-
-def _household(address: str) -> str:
-    """Whoever has one address of IPv6 has all of its network."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False)) if parsed.version == 6 else address
+        if name not in self._buckets:
+            log.info("wrong_token", address=name)
+        return self._buckets.take(name, self._patience.per_minute / 60, self._patience.burst, self._clock())

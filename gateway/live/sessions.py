@@ -218,6 +218,13 @@ class Sessions:
         """The owner's sessions, newest first. Raises Invalid for a cursor that is not one."""
         return await self.workshop.eventlog.list(owner, states=states, limit=limit, before=before)
 
+    def give_up(self) -> None:
+        """Have every running hatch fail, since nothing of it can be kept any more."""
+        error = Overloaded("the gateway's disk takes no writes, it is full or read-only: start again when it does")
+        for place in self._running.values():
+            if place.hatch is not None:
+                place.hatch.fail(error)
+
     async def drain(self) -> None:
         """Take no new hatches, and wait for the ends of those that run."""
         self.draining = True

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 import trio
@@ -11,14 +12,16 @@ import trio
 from gateway.net.bridle import bridled
 from gateway.net.problem import Problem
 from gateway.net.transport import PeerGone, SocketTransport, Transport
+from protocol.errors import HatcheryError, Overloaded
 
 Handler = Callable[[Transport], Awaitable[None]]
+LetIn = Callable[[str], contextlib.AbstractContextManager[None]]
 
 BACKLOG = 1024
 """Connections the kernel may hold for us; it caps the number at its own `somaxconn`."""
 
 REFUSALS = 64
-"""Connections over the limit that are told so at the same time; the ones beyond are reset without a word."""
+"""Connections over a limit that are told so at the same time; the ones beyond are reset without a word."""
 
 REFUSAL_S = 1.0
 """How long a refused client has to read why."""
@@ -33,14 +36,25 @@ _NOT_LISTENING = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
 log = structlog.get_logger(__name__)
 
 
+def anybody(_host: str) -> contextlib.AbstractContextManager[None]:
+    """Bounds nobody."""
+    return contextlib.nullcontext()
+
+
 async def serve(
-    listening: Sequence[socket.socket], handler: Handler, *, max_connections: int, connections: trio.Nursery
+    listening: Sequence[socket.socket],
+    handler: Handler,
+    *,
+    max_connections: int,
+    connections: trio.Nursery,
+    let_in: LetIn = anybody,
 ) -> None:
     """Run `handler` for each connection to sockets that `bind` gave, in the nursery `connections`.
 
+    `let_in` gives a connection from a host its place until it ends, or raises the HatcheryError to refuse it with.
     Cancelling this stops the accepting only and closes the sockets: the connections belong to their nursery.
     """
-    floor = _Floor(handler, max_connections, connections)
+    floor = _Floor(handler, max_connections, connections, let_in)
     with contextlib.ExitStack() as stack:
         async with trio.open_nursery() as nursery:
             for sock in listening:
@@ -79,7 +93,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     return listening
 
 
-async def accept_loop(listening: socket.socket, admit: Callable[[Transport], None]) -> None:
+async def accept_loop(listening: socket.socket, admit: Callable[[SocketTransport], None]) -> None:
     """Accept for ever: through a lack of file descriptors or memory, and past connections that died in the queue."""
     paused = False
     while True:
@@ -107,26 +121,48 @@ async def accept_loop(listening: socket.socket, admit: Callable[[Transport], Non
 
 
 class _Floor:
-    """The bounded set of connections being served."""
+    """The bounded set of connections being served, and beside it that of those being told why they are not."""
 
-    def __init__(self, handler: Handler, max_connections: int, nursery: trio.Nursery) -> None:
+    def __init__(self, handler: Handler, max_connections: int, nursery: trio.Nursery, let_in: LetIn) -> None:
         self._handler = handler
         self._max = max_connections
         self._nursery = nursery
+        self._let_in = let_in
         self._open = 0
+        self._refused = 0
 
-    def admit(self, transport: Transport) -> None:
-        """Serve a connection, or refuse it when the house is full."""
-        if self._open < self._max:
-            self._nursery.start_soon(self._run, self._handler, transport)
-        elif self._open < self._max + REFUSALS:
-            self._nursery.start_soon(self._run, _refuse, transport)
-        else:
+    def admit(self, transport: SocketTransport) -> None:
+        """Serve a connection, or refuse it when the house is full, or has enough guests from there."""
+        with contextlib.ExitStack() as place:
+            try:
+                if self._open >= self._max:
+                    raise Overloaded("Too many connections.", retry_after_ms=1000)
+                place.enter_context(self._let_in(transport.peer[0]))
+            except HatcheryError as error:
+                self._refuse(transport, Problem.of(error))
+            else:
+                self._open += 1
+                place.callback(self._leave)
+                self._nursery.start_soon(_run, self._handler, transport, place.pop_all())
+
+    def _leave(self) -> None:
+        self._open -= 1
+
+    def _refuse(self, transport: Transport, problem: Problem) -> None:
+        if self._refused >= REFUSALS:
             transport.abort()
             return
-        self._open += 1
+        self._refused += 1
+        told = contextlib.ExitStack()
+        told.callback(self._forget)
+        self._nursery.start_soon(_run, partial(_tell, problem), transport, told)
 
-    async def _run(self, handler: Handler, transport: Transport) -> None:
+    def _forget(self) -> None:
+        self._refused -= 1
+
+
+async def _run(handler: Handler, transport: Transport, place: contextlib.ExitStack) -> None:
+    with place:
         try:
             await handler(transport)
         except* PeerGone:
@@ -135,14 +171,13 @@ class _Floor:
             log.error("connection_failed", peer=transport.peer, exc_info=group)
         finally:
             transport.abort()
-            self._open -= 1
 
 
-async def _refuse(transport: Transport) -> None:
-    problem = Problem(status=503, code="overloaded", detail="Too many connections.", retry_after_ms=1000)
+async def _tell(problem: Problem, transport: Transport) -> None:
     body = problem.body()
     headers = bridled([*problem.raw_headers(body), (b"connection", b"close")])
     head = b"".join(b"%s: %s\r\n" % header for header in headers)
+    status = b"%d %s" % (problem.status, problem.title.encode())
     with contextlib.suppress(PeerGone):
-        transport.try_send(b"HTTP/1.1 503 Service Unavailable\r\n%s\r\n%s" % (head, body))
+        transport.try_send(b"HTTP/1.1 %s\r\n%s\r\n%s" % (status, head, body))
     await transport.close(REFUSAL_S)

@@ -1,25 +1,27 @@
 """Server-Sent Events (html.spec.whatwg.org/multipage/server-sent-events.html): one session over plain HTTP."""
 
 import contextlib
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
+from math import inf
 from typing import Final
 
-import msgspec
 import trio
-from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.live.hub import Hub
+from gateway.live.answers import error_of
+from gateway.live.hub import Hub, Watcher
 from gateway.live.sessions import Sessions
-from gateway.live.ticker import Ticker
+from gateway.live.ticker import Ticker, Timer
 from gateway.net.transport import PeerGone
+from gateway.rest.eventcoding import EventEncoder, parse_event_id
 from protocol.codec import Codec
 from protocol.commands import Cursor
+from protocol.errors import Unauthenticated
 from protocol.view import SessionView
 
 WRITE_BYTES: Final = 16 * 1024  # handed over at a time: a reader that takes them, however slowly, is not stuck
@@ -29,14 +31,14 @@ _HEADERS: Final = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
-_EVENT_ID: Final = re.compile(r"([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})", re.ASCII)
 
 
 class EventStreams:
     """`GET /v1/hatches/{session}/events`: all streams of one gateway, with one timer for the heartbeats of them all.
 
     `owner_of` tells who asks, `place_of` gives them a place among the connections for as long as the stream is open;
-    both may raise.
+    both may raise. `lasts_s` tells for how many seconds more a request's login is good: a stream ends with it, after an
+    `error` with `unauthenticated`, so that whoever reconnects is asked who they are.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class EventStreams:
         heartbeat_s: float,
         owner_of: Callable[[Request], str],
         place_of: Callable[[Request], AbstractContextManager[None]],
+        lasts_s: Callable[[Request], float],
     ) -> None:
         self._sessions = sessions
         self._hub = hub
@@ -55,6 +58,7 @@ class EventStreams:
         self._heartbeat_s = heartbeat_s
         self._owner_of = owner_of
         self._place_of = place_of
+        self._lasts_s = lasts_s
         self._open: dict[_Stream, None] = {}
         self._beating = False
         self._closed = trio.lowlevel.ParkingLot()
@@ -68,25 +72,59 @@ class EventStreams:
         owner = self._owner_of(request)
         view = await self._sessions.view(owner, request.path_params["session"])
         cursor = parse_event_id(request.headers.get("last-event-id", ""))
-        return _Events(self, owner, view, cursor, self._place_of(request))
+        return _Events(self, owner, view, cursor, self._place_of(request), partial(self._lasts_s, request))
 
     async def wait_closed(self) -> None:
         """Return when no stream is open: when all sessions have ended, once their readers have been told."""
         while self._open:
             await self._closed.park()
 
-    async def serve(self, owner: str, view: SessionView, cursor: Cursor | None, receive: Receive, send: Send) -> None:
+    async def serve(
+        self,
+        owner: str,
+        view: SessionView,
+        cursor: Cursor | None,
+        lasts_s: Callable[[], float],
+        receive: Receive,
+        send: Send,
+    ) -> None:
         """Be the body of a response that has begun. Raises PeerGone when it cannot be finished."""
         stream = _Stream(cursor)
         with self._hub.join(owner, Codec.JSON, stream) as watcher:
             self._hub.attach(watcher, view, owe_snapshot=cursor is None)
-            self._open[stream] = None
-            self._beat_later()
-            try:
+            with self._expiring(watcher, view.session, lasts_s), self._opened(stream):
                 await stream.run(receive, send)
-            finally:
-                del self._open[stream]
-                self._closed.unpark_all()
+
+    @contextlib.contextmanager
+    def _opened(self, stream: "_Stream") -> Iterator[None]:
+        self._open[stream] = None
+        self._beat_later()
+        try:
+            yield
+        finally:
+            del self._open[stream]
+            self._closed.unpark_all()
+
+    @contextlib.contextmanager
+    def _expiring(self, watcher: Watcher, session: str, lasts_s: Callable[[], float]) -> Iterator[None]:
+        """Show no more of the session once the reader's login is over, by a clock that may have been set meanwhile."""
+        timer: Timer | None = None
+
+        def check() -> None:
+            nonlocal timer
+            left_s = lasts_s()
+            if left_s <= 0:
+                self._hub.detach(watcher, session)
+                self._hub.say(watcher, error_of(Unauthenticated("this login has expired: log in again"), None, session))
+            elif left_s < inf:
+                timer = self._ticker.at(trio.current_time() + left_s, check)
+
+        check()
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _beat_later(self) -> None:
         if self._open and not self._beating:
@@ -110,12 +148,14 @@ class _Events:
         view: SessionView,
         cursor: Cursor | None,
         place: AbstractContextManager[None],
+        lasts_s: Callable[[], float],
     ) -> None:
         self._streams = streams
         self._owner = owner
         self._view = view
         self._cursor = cursor
         self._place = place
+        self._lasts_s = lasts_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._view.end is not None and self._is_current():
@@ -127,7 +167,7 @@ class _Events:
                 await send({"type": "http.response.body"})
                 return
             cursor = self._cursor if self._is_current() else None
-            await self._streams.serve(self._owner, self._view, cursor, receive, send)
+            await self._streams.serve(self._owner, self._view, cursor, self._lasts_s, receive, send)
 
     def _is_current(self) -> bool:
         return self._cursor is not None and self._view.is_current(self._cursor)
@@ -203,70 +243,6 @@ class _Stream:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._scope.cancel()
-
-
-class _Head(msgspec.Struct, frozen=True):
-    """What moves a cursor in any message."""
-
-    type: str
-    epoch: int | None = None
-    seq: int | None = None
-    offset: int = 0
-    delta: str = ""
-    end: msgspec.Raw | UnsetType = UNSET
-
-
-_MESSAGES: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_HEAD: Final = msgspec.json.Decoder(_Head)
-
-
-class EventEncoder:
-    """Makes events of WebSocket frames; `cursor` is where the client is, None before its first snapshot.
-
-    An event's id is where the client is after it: reconnecting with it leaves no hole and repeats nothing.
-    """
-
-    def __init__(self, cursor: Cursor | None) -> None:
-        self.cursor = cursor
-        self.ended = False
-
-    def events(self, frame: bytes) -> bytes:
-        """The events of one frame."""
-        return b"".join(map(self._event, _MESSAGES.decode(_payload(frame))))
-
-    def _event(self, message: msgspec.Raw) -> bytes:
-        self._move(_HEAD.decode(message))
-        id_ = b"" if self.cursor is None else b"id: %s\n" % event_id(self.cursor).encode()
-        return id_ + b"data: " + bytes(message) + b"\n\n"
-
-    def _move(self, head: _Head) -> None:
-        match head.type, self.cursor:
-            case "snapshot", _:
-                self.cursor = Cursor(epoch=head.epoch or 0, seq=head.seq or 0, offset=head.offset)
-            case "text", Cursor(epoch=epoch, seq=seq):
-                self.cursor = Cursor(epoch=epoch, seq=seq, offset=head.offset + len(head.delta))
-            case _, Cursor(epoch=epoch, offset=offset) if head.seq is not None:
-                self.cursor = Cursor(epoch=epoch, seq=head.seq, offset=offset)
-        self.ended = self.ended or head.type in ("end", "error") or head.end is not UNSET
-
-
-def event_id(cursor: Cursor) -> str:
-    """The `id` of an event after which a client is at `cursor`."""
-    return f"{cursor.epoch}.{cursor.seq}.{cursor.offset}"
-
-
-def parse_event_id(text: str) -> Cursor | None:
-    """The cursor that an event's id stands for; None for anything else, which a browser would never get rid of."""
-    found = _EVENT_ID.fullmatch(text)
-    if found is None:
-        return None
-    epoch, seq, offset = map(int, found.groups())
-    return Cursor(epoch=epoch, seq=seq, offset=offset)
-
-
-def _payload(frame: bytes) -> bytes:
-    """What an unmasked, uncompressed WebSocket frame holds, by the length in its head (RFC 6455, section 5.2)."""
-    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
 
 
 def _nobody_waits() -> None:

@@ -7,7 +7,7 @@ import trio.testing
 
 from actors.hatch import open_hatch
 from actors.llm.backend import Chunk, TextChunk
-from protocol.errors import HatcheryError, ImageFailed, ImageUnavailable, LlmFailed, LlmUnavailable
+from protocol.errors import HatcheryError, ImageFailed, ImageUnavailable, LlmFailed, LlmUnavailable, Overloaded
 from protocol.events import Progress, State
 from protocol.persona import persona_strings
 from tests.helpers.fakes import (
@@ -147,6 +147,21 @@ async def test_the_whole_deadline_in_line(autojump_clock: trio.testing.MockClock
         for session in ("s1", "s2"):
             nursery.start_soon(house.hatch, session)
     assert {house.check(session).outcome for session in ("s1", "s2")} == {"done", "failed"}
+
+
+async def test_a_hatch_that_has_become_impossible_is_stopped_and_fails(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    house = House(painter=ScriptedPainter(step_s=100.0))
+    async with trio.open_nursery() as nursery:
+        hatch = await nursery.start(house.hatch)
+        await house.recorder.until_state("drawing")
+        hatch.fail(Overloaded("no room"))
+        hatch.fail(Overloaded("still none"))
+    end = house.check()
+    assert end.error is not None
+    assert (end.outcome, end.error.code, end.error.message) == ("failed", "overloaded", "no room")
+    assert (end.error.retryable, end.receipt.worker, end.receipt.llm) == (True, "exited", "closed")
 
 
 async def test_an_error_in_the_block_is_the_hatchs(autojump_clock: trio.testing.MockClock) -> None:

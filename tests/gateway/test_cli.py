@@ -13,8 +13,8 @@ import trio
 from PIL import Image
 
 from gateway.access.auth import Access, AccessLimits
-from gateway.config import load_config
 from gateway.hatching import Agent
+from gateway.layers import load_config
 from protocol.events import End, ServerMessage
 from protocol.persona import validate_persona
 from tests.helpers.children import HATCHERY, Child, descendants, hatchery, is_alive, run_hatchery

@@ -5,6 +5,7 @@ import errno
 import itertools
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,11 @@ import httpx2
 import pytest
 import trio
 
+from actors.store.schema import connect
+from actors.store.sql import select_one
+from actors.store.store import DATABASE
 from gateway.serve import Gateway
+from protocol.events import End
 from tests.helpers.children import Child
 from tests.helpers.contract import check_messages
 from tests.helpers.crashes import Site
@@ -72,7 +77,7 @@ async def begin(wire: Wire, prompt: str, image: Message) -> str:
 async def begin_drawing(wire: Wire) -> str:
     """A hatch whose painter is at work, and will be for a while."""
     session = await begin(wire, "a fox", LONG)
-    await wire.until(lambda m: m["type"] == "progress" and m["session"] == session and m.get("step", 0) >= 1)
+    await _draws(wire, session)
     return session
 
 
@@ -152,6 +157,75 @@ async def test_on_a_full_disk_nothing_is_lost_and_with_room_again_all_goes_on(tm
         assert (await http.get(f"{site.url}/readyz")).status_code == 200
 
 
+@needs_namespaces
+async def test_on_a_disk_that_stays_full_hatches_fail_durably_and_with_room_again_all_goes_on(tmp_path: Path) -> None:
+    pace = {**FAST, "HATCHERY_SIM_STEP_S": "600", "HATCHERY_IMAGE_SLOTS": "1", "HATCHERY_HATCH_UNWRITABLE_S": "1"}
+    site = Site(tmp_path, pace, "--llm", "sim", "--image", "sim", within=in_a_namespace(SMALL_DISK))
+    site.data.mkdir()
+    async with living(site) as child, open_wire(site.url) as wire, httpx2.AsyncClient(trust_env=False) as http:
+        seen = Path(f"/proc/{child.process.pid}/root{site.data}")
+        drawing = await begin(wire, "a fox", LONG)
+        await wire.until(lambda m: m["type"] == "state" and m["session"] == drawing and m["state"] == "drawing")
+        waiting = await begin(wire, "a bear", LONG)
+        await wire.until(lambda m: m["type"] == "state" and m["session"] == waiting and m["state"] == "waiting")
+        fill(seen / "filler")
+        refused = await wire.ask("start", hatch={"prompt": "an owl"})
+        assert (refused["type"], refused["code"]) == ("error", "overloaded")
+        for session in (drawing, waiting):
+            end = await wire.end(session)
+            assert (end["outcome"], end["error"]["code"], end["error"]["retryable"]) == ("failed", "overloaded", True)
+            assert "takes no writes" in end["error"]["message"]
+            assert _kept_state(seen, tmp_path / "copy", session) == "failed", "durable on a disk that is full"
+            check_messages(wire.typed(), session)
+        assert (await http.get(f"{site.url}/readyz")).status_code == 503
+        assert (await wire.ask("start", hatch={"prompt": "an owl"}))["code"] == "overloaded"
+        os.unlink(seen / "filler")
+        while (await http.get(f"{site.url}/readyz")).status_code != 200:  # noqa: ASYNC110 - another program's
+            await trio.sleep(0.05)
+        await begin(wire, "an owl", SHORT)
+
+
+def _kept_state(data: Path, copy: Path, session: str) -> str:
+    """What the next gateway would find; of a copy, since SQLite does not see through the namespace's root."""
+    copy.mkdir(exist_ok=True)
+    for name in (DATABASE, f"{DATABASE}-wal"):
+        shutil.copy(data / name, copy / name)
+    connection = connect(copy / DATABASE)
+    try:
+        state: str = select_one(connection, "SELECT state FROM sessions WHERE session = ?", (session,))
+        return state
+    finally:
+        connection.close()
+
+
+async def test_a_store_that_stays_read_only_has_hatches_fail_and_keeps_that_when_it_is_mended(tmp_path: Path) -> None:
+    pace: dict[str, Any] = {"sim__tokens_per_s": 2000, "sim__step_s": 0.2, "image__slots": 2, "hatch__unwritable_s": 3}
+    async with running_gateway(tmp_path, **pace) as gateway, open_wire(gateway.url) as wire:
+        running = [await begin(wire, "a fox", {"steps": steps}) for steps in (100, 4)]  # the second one gets done
+        for session in running:
+            await _draws(wire, session)
+        await _let_write(gateway, False)
+        refused = await wire.ask("start", hatch={"prompt": "a bear"})
+        assert (refused["type"], refused["code"]) == ("error", "overloaded")
+        for session in running:
+            with trio.fail_after(20):
+                end = await wire.end(session)
+            assert (end["outcome"], end["error"]["code"]) == ("failed", "overloaded"), end
+            check_messages(wire.typed(), session)
+            assert (await wire.ask("watch", session=session))["state"] == "failed"
+        workshop = gateway.services.sessions.workshop
+        assert [slots.held for slots in (workshop.llm_slots, workshop.render_slots)] == [0, 0]
+        await _let_write(gateway, True)
+        store = gateway.services.store
+        assert store is not None
+        with trio.fail_after(20):
+            while not store.healthy:  # noqa: ASYNC110 - a thread of the store changes it
+                await trio.sleep(0.05)
+        for session in running:
+            assert isinstance((await store.log.tail(session, 0))[-1], End)
+        await is_done(wire, await begin(wire, "a bear", SHORT))
+
+
 async def test_a_store_that_turns_read_only_stops_no_gateway_and_with_it_mended_all_goes_on(tmp_path: Path) -> None:
     pace: dict[str, Any] = {"sim__tokens_per_s": 2000, "sim__step_s": 0.2, "sim__steps": 4}
     async with (
@@ -173,6 +247,10 @@ async def test_a_store_that_turns_read_only_stops_no_gateway_and_with_it_mended_
         await is_done(wire, running)
         assert (await http.get("/readyz")).status_code == 200
         await is_done(wire, await begin(wire, "a bear", SHORT))
+
+
+async def _draws(wire: Wire, session: str) -> None:
+    await wire.until(lambda m: m["type"] == "progress" and m["session"] == session and m.get("step", 0) >= 1)
 
 
 async def _let_write(gateway: Gateway, allowed: bool) -> None:

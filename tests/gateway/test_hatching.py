@@ -12,8 +12,9 @@ import trio
 from structlog.testing import capture_logs
 
 from actors.cards import read_card
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config, ConfigError
 from gateway.hatching import Order, _epitaph, _free_folder, hatch_one
+from gateway.layers import load_config
 from protocol.card import from_card
 from protocol.events import End, Engines, Failure, LlmFate, Receipt, WorkerFate
 from tests.helpers.fakes import png

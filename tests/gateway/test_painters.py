@@ -14,7 +14,8 @@ from actors.mflux.offer import NamedLora, NamedModel
 from actors.mflux.oneshot import OneShotEngine
 from actors.mflux.warm.engine import WarmEngine
 from actors.versions import own_version
-from gateway.config import Config, ConfigError, ImageConfig, load_config
+from gateway.config import Config, ConfigError, ImageConfig
+from gateway.layers import load_config
 from gateway.painters import offer_of, open_painter, writes_elsewhere
 from protocol.commands import ImageOptions
 from protocol.errors import Invalid

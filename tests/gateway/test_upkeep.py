@@ -10,7 +10,8 @@ import trio
 from actors.artifacts import ArtifactStore
 from actors.store.store import ARTIFACTS, DATABASE, Pruned, Retention, Store
 from actors.sweep import open_data_lock
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config, ConfigError
+from gateway.layers import load_config
 from gateway.live.ticker import Ticker
 from gateway.upkeep import keep_up, run_backup, run_check, run_prune
 from protocol import mail

@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from actors.llm.backend import LlmBackend, LlmRequest
 from actors.llm.detect import detect_llm
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config, ConfigError
+from gateway.layers import load_config
 from gateway.writers import open_writer
 from protocol.maker import Maker
 from tests.helpers.scripted_http import Answer, Received, head_of, refuse, scripted_server, send, send_body

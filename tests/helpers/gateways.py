@@ -11,7 +11,8 @@ import trio
 
 from gateway.clients.connection import Connection, open_connection
 from gateway.clients.files import fetch
-from gateway.config import Config, load_config
+from gateway.config import Config
+from gateway.layers import load_config
 from gateway.serve import Gateway, open_gateway
 from gateway.services import Services, open_services
 from protocol.commands import Command, HatchRequest, Hello, Start

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocol import mail
-from protocol.errors import ImageFailed, LlmFailed, LlmUnavailable
+from protocol.errors import ImageFailed, LlmFailed, LlmUnavailable, Overloaded
 from protocol.events import Artifact, End, PersonaReady, Preview, Progress, State, Text, Thinking
 from protocol.journal import Entry, EpochBegun
 from protocol.lifecycle import Lifecycle
@@ -221,6 +221,15 @@ def test_a_picture_that_was_shown_means_done_though_something_failed_after() -> 
     told = Told("drawing")
     told.handle(PICTURE)
     assert told.finish(ImageFailed("too late")).outcome == "done"
+
+
+def test_a_picture_that_could_not_be_kept_is_none() -> None:
+    told = Told("drawing")
+    told.handle(PICTURE)
+    told.lifecycle.picture_unkept()
+    (end,) = told.lifecycle.finish(Overloaded("the disk is full"), told.tick())
+    assert isinstance(end, End)
+    assert end.outcome == "failed"
 
 
 def test_a_picture_that_comes_after_the_cancel_is_not_shown() -> None:

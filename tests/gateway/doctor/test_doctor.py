@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, load_config
+from gateway.config import Config
 from gateway.doctor.doctor import doctor, run_doctor, run_engines, try_progress
+from gateway.layers import load_config
 
 SUBJECTS = (
     "Python platform versions memory clock children clients terminal data disk gateway port writer mflux painter "

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from math import inf
 from pathlib import Path
 
 import trio
@@ -279,7 +280,7 @@ async def test_a_stream_of_events_keeps_it_until_its_reader_leaves(autojump_cloc
 
         async def read() -> None:
             with suppress(PeerGone):
-                await scene.services.streams.serve(ADA, scene.view, None, receive, send)
+                await scene.services.streams.serve(ADA, scene.view, None, lambda: inf, receive, send)
 
         nursery.start_soon(read)
         await scene.check_goes_on()

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import socket
 import struct
@@ -11,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway.net.listener import REFUSALS, Handler, accept_loop, bind
 from gateway.net.transport import Address, Transport
+from protocol.errors import QuotaExceeded
 from tests.helpers.listening import listen
 
 
@@ -158,6 +160,25 @@ async def test_a_crowd_of_refused_clients_is_bounded_too(monkeypatch: pytest.Mon
             await ask(address, b"x")
         for stream in crowd:
             await stream.aclose()
+
+
+async def test_refused_clients_take_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.net.listener.REFUSAL_S", 10)
+    welcome = False
+
+    def let_in(_host: str) -> contextlib.AbstractContextManager[None]:
+        if not welcome:
+            raise QuotaExceeded("enough of you")
+        return contextlib.nullcontext()
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            address = await listen(nursery, echo, max_connections=1, let_in=let_in)
+            async with await trio.open_tcp_stream(*address) as refused:
+                assert bytes(await refused.receive_some()).startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+                welcome = True
+                assert await ask(address, b"welcome") == b"welcome"
+            nursery.cancel_scope.cancel()
 
 
 async def test_cancelling_stops_the_accepting_and_leaves_the_connections() -> None:

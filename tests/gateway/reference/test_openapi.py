@@ -12,7 +12,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.access.auth import new_token
-from gateway.config import load_config
+from gateway.layers import load_config
 from gateway.reference.openapi import openapi
 from gateway.rest.endpoints import all_routes
 from gateway.services import open_services

@@ -2,9 +2,10 @@
 
 import struct
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,23 @@ import httpx2
 import msgspec
 import pytest
 import trio
-from websockets.frames import Opcode
 
 from gateway.access.entrance import open_entrance
 from gateway.app import create_app
 from gateway.config import Config
 from gateway.live.sessions import Beginning
-from gateway.net.frame import frame
-from gateway.rest.eventstream import EventEncoder, EventStreams, event_id, parse_event_id
+from gateway.rest.eventstream import EventStreams
 from gateway.services import Services
-from protocol.codec import Codec
-from protocol.commands import Cursor, HatchRequest
-from protocol.envelope import Envelope, frame_payload
-from protocol.events import End, Event, Progress, ServerMessage, Snapshot, State, Text
+from protocol.commands import HatchRequest
+from protocol.events import End, Error, Event, Progress, ServerMessage, Snapshot, Text
 from tests.helpers.contract import check_messages
 from tests.helpers.gateways import PERSONA, running_services
 from tests.helpers.problems import check_problem
 from tests.helpers.serving import serving
 
-FAST = {"sim__tokens_per_s": 4000, "sim__step_s": 0.01, "wire__tick_ms": 5}
-BRISK = {"sim__tokens_per_s": 400, "sim__step_s": 0.03, "wire__tick_ms": 1}
-SLOW = {"sim__tokens_per_s": 1, "sim__step_s": 60}
+FAST: dict[str, Any] = {"sim__tokens_per_s": 4000, "sim__step_s": 0.01, "wire__tick_ms": 5}
+BRISK: dict[str, Any] = {"sim__tokens_per_s": 400, "sim__step_s": 0.03, "wire__tick_ms": 1}
+SLOW: dict[str, Any] = {"sim__tokens_per_s": 1, "sim__step_s": 60}
 DECODER = msgspec.json.Decoder(ServerMessage)
 OWL = HatchRequest(prompt="an owl")
 REDRAW = HatchRequest(prompt="an owl", persona=PERSONA)
@@ -143,7 +140,9 @@ def _path(session: str) -> str:
 
 
 @asynccontextmanager
-async def site(data: Path, *, heartbeat_s: float = 60.0, **settings: Any) -> AsyncIterator[Site]:
+async def site(
+    data: Path, *, heartbeat_s: float = 60.0, lasts_s: Callable[[], float] = lambda: inf, **settings: Any
+) -> AsyncIterator[Site]:
     """The streams of a real gateway's services over loopback."""
     async with running_services(data, **settings) as services:
         streams = EventStreams(
@@ -153,6 +152,7 @@ async def site(data: Path, *, heartbeat_s: float = 60.0, **settings: Any) -> Asy
             heartbeat_s=heartbeat_s,
             owner_of=lambda request: request.headers.get("x-user", "ann"),
             place_of=lambda _request: nullcontext(),
+            lasts_s=lambda _request: lasts_s(),
         )
         async with serving(partial(create_app, streams.routes(), entrance=open_entrance(Config(), b"secret"))) as http:
             yield Site(services, streams, http, http.base_url.port or 0)
@@ -241,6 +241,29 @@ async def test_a_silent_stream_shows_that_it_lives(tmp_path: Path) -> None:
             await other.heartbeats(2)
 
 
+async def test_a_stream_ends_with_the_login_behind_it_also_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    left = [5.0, 0.05, 0.05, 0.0]  # as it is asked for: by the first reader, who hangs up, and by the second one
+    with trio.fail_after(20):
+        async with site(tmp_path, lasts_s=lambda: left.pop(0), **SLOW) as here:
+            session = await here.start(on_disconnect="cancel", grace_s=600.0)
+            async with here.open(session) as reader:
+                await reader.until(Snapshot)
+            assert len(left) == 3
+            async with here.open(session) as reader:
+                *_, error = await reader.rest()
+            assert isinstance(error, Error)
+            assert (error.code, error.session, error.retryable) == ("unauthenticated", session, False)
+            assert left == []
+            await here.streams.wait_closed()
+            assert (await here.services.sessions.view("ann", session)).end is None
+
+
+async def test_who_comes_with_an_expired_login_is_shown_nothing_of_the_session(tmp_path: Path) -> None:
+    with trio.fail_after(20):
+        async with site(tmp_path, lasts_s=lambda: -1.0, **SLOW) as here, here.open(await here.start()) as reader:
+            assert [type(message) for message in await reader.rest()] == [Error]
+
+
 @pytest.mark.parametrize("how", ["hang up", "reset"])
 async def test_a_stream_is_an_attachment_until_its_client_vanishes(tmp_path: Path, how: str) -> None:
     async with site(tmp_path, **SLOW) as here:
@@ -259,7 +282,7 @@ async def test_a_stream_is_an_attachment_until_its_client_vanishes(tmp_path: Pat
 
 
 async def test_a_reader_that_takes_nothing_is_given_up_and_harms_nobody(tmp_path: Path) -> None:
-    settings = {"wire__tick_ms": 1, "wire__outbox_bytes": 200_000, "wire__stall_s": 0.5}
+    settings: dict[str, Any] = {"wire__tick_ms": 1, "wire__outbox_bytes": 200_000, "wire__stall_s": 0.5}
     async with site(tmp_path, **settings, **SLOW) as here:
         session = await here.start()
         view = await here.services.sessions.view("ann", session)
@@ -294,47 +317,3 @@ async def test_what_is_not_ones_own_is_not_found(tmp_path: Path) -> None:
         check_problem(await here.http.get("/v1/hatches/nobody/events"), 404, "not_found")
         assert (await here.http.head(_path(session))).status_code == 200
         assert not here.services.hub.clients
-
-
-def _frame(*messages: Event) -> bytes:
-    envelopes = [Envelope.of_session("s1", message) for message in messages]
-    return frame(Opcode.TEXT, frame_payload(envelopes, Codec.JSON))
-
-
-def _snapshot(epoch: int, seq: int, offset: int, prompt: str = "an owl") -> Snapshot:
-    return Snapshot(
-        session="s1", epoch=epoch, seq=seq, offset=offset, state="writing", attempt=1,
-        prompt=prompt, persona={}, artifacts=[],
-    )  # fmt: skip
-
-
-def test_ids_follow_what_was_said() -> None:
-    encoder = EventEncoder(None)
-    progress = Progress(session="s1", percent=1, stage="persona", basis="measured", message="x")
-    said = encoder.events(
-        _frame(
-            progress,
-            _snapshot(1, 2, 3),
-            Text(session="s1", offset=3, path="/name", delta="Zoë\n🦉"),
-            progress,
-            State(session="s1", seq=3, state="waiting"),
-            _snapshot(2, 4, 0),
-        )
-    )
-    blocks = said.split(b"\n\n")
-    assert blocks.pop() == b""
-    ids = [block.split(b"\n")[0] if block.startswith(b"id: ") else b"" for block in blocks]
-    assert ids == [b"", b"id: 1.2.3", b"id: 1.2.8", b"id: 1.2.8", b"id: 1.3.8", b"id: 2.4.0"]
-    assert not encoder.ended
-
-
-@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536, 200_000])
-def test_frames_of_every_length_are_read(size: int) -> None:
-    encoder = EventEncoder(Cursor(epoch=1, seq=1, offset=0))
-    said = encoder.events(_frame(_snapshot(1, 1, 0, prompt="x" * size)))
-    assert msgspec.json.decode(said.partition(b"data: ")[2])["prompt"] == "x" * size
-
-
-def test_an_id_is_read_as_it_was_written() -> None:
-    cursor = Cursor(epoch=3, seq=14, offset=159)
-    assert parse_event_id(event_id(cursor)) == cursor

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.config import Config, load_config
+from gateway.config import Config
 from gateway.doctor.checks.capacity import (
     FILES_PER_CHILD,
     RESERVED_FILES,
@@ -18,6 +18,7 @@ from gateway.doctor.checks.capacity import (
     terminals_by_proc,
     terminals_by_sysctl,
 )
+from gateway.layers import load_config
 
 PLENTY = KernelLimits(files=20_000, hard_files=20_000, terminals=4096, used=6)
 

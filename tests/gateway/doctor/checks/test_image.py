@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from actors.mflux.detect import COMMANDS
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config, ConfigError
 from gateway.doctor.checks.image import check_image, configured_program
 from gateway.doctor.finding import Finding
+from gateway.layers import load_config
 
 FIRST, REPOSITORY = COMMANDS[0]
 Install = Callable[..., Path]

@@ -10,9 +10,10 @@ import pytest
 import trio
 
 from actors.sweep import LOCK_NAME, open_data_lock
-from gateway.config import Config, load_config
+from gateway.config import Config
 from gateway.doctor.checks.place import GIB, check_data, check_place, check_port, check_space, find_holder
 from gateway.doctor.finding import Finding
+from gateway.layers import load_config
 
 
 def settings(data: Path, port: int = 0) -> Config:
