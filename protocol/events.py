@@ -29,6 +29,7 @@ Code = Annotated[str, Meta(description="A stable code: see the list of errors.")
 Words = Annotated[str, Meta(description="Words for people.")]
 Retryable = Annotated[bool, Meta(description="Whether the same may work later.")]
 CurrentState = Annotated[StateName, Meta(description="The session's state.")]
+Reason = Annotated[str, Meta(description="Why the latest `state` came about, in words.")]
 
 
 def _snake(name: str) -> str:
@@ -180,7 +181,7 @@ class State(Event, frozen=True, kw_only=True):
     session: SessionId
     seq: Seq
     state: CurrentState
-    reason: Annotated[str, Meta(description="Why, in words.")] | None = None
+    reason: Reason | None = None
 
 
 class PersonaReady(Event, frozen=True, kw_only=True, tag="persona"):
@@ -287,6 +288,7 @@ class Snapshot(Event, frozen=True, kw_only=True, omit_defaults=False):
     progress: Annotated[Progress, Meta(description="The latest.")] | msgspec.UnsetType = msgspec.UNSET
     preview: Annotated[Preview, Meta(description="The latest.")] | msgspec.UnsetType = msgspec.UNSET
     end: Annotated[End, Meta(description="How it ended, if it has.")] | msgspec.UnsetType = msgspec.UNSET
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
 
 
 class GoingAway(Event, frozen=True, kw_only=True):

@@ -187,6 +187,7 @@ ALL: Final[tuple[Command | Event, ...]] = (
         progress=_PROGRESS,
         preview=_PREVIEW,
         end=_END,
+        reason="enough",
     ),
     State(session="s1", seq=1, state="writing", reason="a slot is free"),
     PersonaReady(session="s1", seq=2, persona=_PERSONA, writer=_MAKER),
