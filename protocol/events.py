@@ -59,6 +59,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     steps: Annotated[int, Meta(description="Steps of a picture.")]
 
 
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hatch may name for its picture, besides what draws where it names nothing."""
+
+    models: Annotated[list[str], Meta(description="For `hatch.image.model`.")]
+    loras: Annotated[list[str], Meta(description="For `hatch.image.lora`.")]
+
+
 class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one cursor of `hello.resume`."""
 
@@ -80,6 +87,7 @@ class Welcome(Event, frozen=True, kw_only=True):
     heartbeat_ms: Annotated[int, Meta(description="Milliseconds between the gateway's pings.")]
     limits: Annotated[Limits, Meta(description="What a client may ask for.")]
     resumed: Annotated[list[Resumed], Meta(description="One for each cursor of `hello.resume`.")]
+    choices: Annotated[Choices | None, Meta(description="Models and LoRAs, if there are any to choose from.")] = None
 
 
 class Accepted(Event, frozen=True, kw_only=True, omit_defaults=False):

@@ -1,5 +1,6 @@
 """A real Chromium in front of a real gateway, a child process; and what tests do beside looking."""
 
+import base64
 import json
 import os
 import re
@@ -89,6 +90,22 @@ def hatch(page: Page, prompt: str, *, steps: int | None = None) -> None:
         page.get_by_label("Steps").fill(str(steps))
     page.get_by_label("Describe an agent").fill(prompt)
     page.get_by_role("button", name="Hatch", exact=True).click()
+
+
+def drop(page: Page, data: bytes, name: str, kind: str) -> None:
+    """Let a file of this name and media type fall onto the page."""
+    page.evaluate(
+        """([data, name, type]) => {
+            const dataTransfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            dataTransfer.items.add(new File([bytes], name, { type }));
+            for (const kind of ["dragenter", "dragover", "drop"]) {
+                const options = { dataTransfer, bubbles: true, cancelable: true };
+                document.body.dispatchEvent(new DragEvent(kind, options));
+            }
+        }""",
+        [base64.b64encode(data).decode(), name, kind],
+    )
 
 
 def shifted(page: Page) -> float:
