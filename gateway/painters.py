@@ -58,7 +58,7 @@ async def open_painter(
     """
     image, jobs = config.image, config.data / "jobs"
     if image.engine == "sim":
-        yield SimImageEngine(_script(config.sim), artifacts)
+        yield SimImageEngine(_script(config.sim), artifacts, _named(image).choices(lambda _: True))
         return
     if is_tape(image.engine):
         tape = await trio.to_thread.run_sync(load_tape, image.engine, "image.engine")
@@ -208,11 +208,17 @@ def program_of(engine: str, environ: Mapping[str, str]) -> Program:
 
 def offer_of(image: ImageConfig) -> Offer:
     """What `image.models` and `image.loras` let a hatch choose; image commands run elsewhere, so paths are absolute."""
-    models = {name: NamedModel(path=said) if isinstance(said, str) else said for name, said in image.models.items()}
-    loras = {name: NamedLora(path=said) if isinstance(said, str) else said for name, said in image.loras.items()}
+    named = _named(image)
     return Offer(
-        models={name: replace(model, path=_absolute(model.path)) for name, model in models.items()},
-        loras={name: replace(lora, path=_absolute(lora.path)) for name, lora in loras.items()},
+        models={name: replace(model, path=_absolute(model.path)) for name, model in named.models.items()},
+        loras={name: replace(lora, path=_absolute(lora.path)) for name, lora in named.loras.items()},
+    )
+
+
+def _named(image: ImageConfig) -> Offer:
+    return Offer(
+        models={name: NamedModel(path=said) if isinstance(said, str) else said for name, said in image.models.items()},
+        loras={name: NamedLora(path=said) if isinstance(said, str) else said for name, said in image.loras.items()},
     )
 
 

@@ -29,6 +29,7 @@ Code = Annotated[str, Meta(description="A stable code: see the list of errors.")
 Words = Annotated[str, Meta(description="Words for people.")]
 Retryable = Annotated[bool, Meta(description="Whether the same may work later.")]
 CurrentState = Annotated[StateName, Meta(description="The session's state.")]
+Reason = Annotated[str, Meta(description="Why the latest `state` came about, in words.")]
 
 
 def _snake(name: str) -> str:
@@ -58,6 +59,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     steps: Annotated[int, Meta(description="Steps of a picture.")]
 
 
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hatch may name for its picture, besides what draws where it names nothing."""
+
+    models: Annotated[list[str], Meta(description="For `hatch.image.model`.")]
+    loras: Annotated[list[str], Meta(description="For `hatch.image.lora`.")]
+
+
 class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one cursor of `hello.resume`."""
 
@@ -79,6 +87,7 @@ class Welcome(Event, frozen=True, kw_only=True):
     heartbeat_ms: Annotated[int, Meta(description="Milliseconds between the gateway's pings.")]
     limits: Annotated[Limits, Meta(description="What a client may ask for.")]
     resumed: Annotated[list[Resumed], Meta(description="One for each cursor of `hello.resume`.")]
+    choices: Annotated[Choices | None, Meta(description="Models and LoRAs, if there are any to choose from.")] = None
 
 
 class Accepted(Event, frozen=True, kw_only=True, omit_defaults=False):
@@ -180,7 +189,7 @@ class State(Event, frozen=True, kw_only=True):
     session: SessionId
     seq: Seq
     state: CurrentState
-    reason: Annotated[str, Meta(description="Why, in words.")] | None = None
+    reason: Reason | None = None
 
 
 class PersonaReady(Event, frozen=True, kw_only=True, tag="persona"):
@@ -287,6 +296,7 @@ class Snapshot(Event, frozen=True, kw_only=True, omit_defaults=False):
     progress: Annotated[Progress, Meta(description="The latest.")] | msgspec.UnsetType = msgspec.UNSET
     preview: Annotated[Preview, Meta(description="The latest.")] | msgspec.UnsetType = msgspec.UNSET
     end: Annotated[End, Meta(description="How it ended, if it has.")] | msgspec.UnsetType = msgspec.UNSET
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
 
 
 class GoingAway(Event, frozen=True, kw_only=True):

@@ -18,8 +18,8 @@ class SessionView:
     """What is known of one session; `apply` every entry in order."""
 
     __slots__ = (
-        "artifacts", "attempt", "end", "epoch", "offset", "persona", "preview", "progress", "record", "seq", "state",
-        "writer",
+        "artifacts", "attempt", "end", "epoch", "offset", "persona", "preview", "progress", "reason", "record", "seq",
+        "state", "writer",
     )  # fmt: skip
 
     def __init__(self, record: SessionRecord) -> None:
@@ -29,6 +29,7 @@ class SessionView:
         self.offset = 0
         self.attempt = 1
         self.state: StateName = "queued" if record.hatch.persona is None else "waiting"
+        self.reason: str | None = None  # of the latest `state`; an end leaves it, as the reason of a cancel
         self.persona: dict[str, Any] = {}
         self.writer: Maker | None = None
         self.progress: Progress | None = None
@@ -52,7 +53,7 @@ class SessionView:
             case Preview():
                 self.preview = entry
             case State():
-                self.seq, self.state = entry.seq, entry.state
+                self.seq, self.state, self.reason = entry.seq, entry.state, entry.reason
             case PersonaReady():
                 self.seq, self.persona, self.writer = entry.seq, msgspec.to_builtins(entry.persona), entry.writer
             case Artifact():
@@ -66,7 +67,7 @@ class SessionView:
                 pass  # thinking leaves no trace
 
     def _begin_epoch(self, entry: EpochBegun) -> None:
-        self.epoch, self.attempt, self.state = entry.epoch, entry.attempt, entry.state
+        self.epoch, self.attempt, self.state, self.reason = entry.epoch, entry.attempt, entry.state, None
         self.offset = 0
         self.progress = self.preview = None
         if not entry.keeps_persona:
@@ -104,6 +105,7 @@ class SessionView:
             artifacts=[sign(artifact) for artifact in self.artifacts],
             writer=self.writer or msgspec.UNSET,
             end=self.end or msgspec.UNSET,
+            reason=self.reason or msgspec.UNSET,
         )
 
     def item(self) -> SessionItem:

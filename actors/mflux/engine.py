@@ -8,6 +8,7 @@ import msgspec
 
 from actors.artifacts import StoredPicture
 from protocol.commands import ImageOptions
+from protocol.events import Choices
 from protocol.forecast import Range
 from protocol.mail import RenderMail
 from protocol.maker import Maker
@@ -42,6 +43,10 @@ class ImageEngine(Protocol):
     """Draws one picture per call; when a call ends, however it ends, nothing of it still runs."""
 
     name: str
+
+    @property
+    def choices(self) -> Choices | None:
+        """The models and LoRAs that a hatch may name; None if there are none."""
 
     def planned_steps(self, image: ImageOptions) -> int:
         """How many steps a job with these options is asked for; 0 if only the engine knows."""

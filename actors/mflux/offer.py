@@ -1,6 +1,6 @@
 """The models and LoRAs that the operator lets a hatch choose, by names that stand for places."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated
 
 import msgspec
@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from protocol.commands import ImageOptions
 from protocol.errors import Invalid
+from protocol.events import Choices
 
 Place = Annotated[str, Meta(pattern=r"^[^\s-]")]
 """A built-in name of mflux's, a repository on the Hugging Face hub, or a local path; never a flag."""
@@ -39,6 +40,12 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     models: Mapping[str, NamedModel] = {}
     loras: Mapping[str, NamedLora] = {}
+
+    def choices(self, honoured: Callable[[str], bool]) -> Choices | None:
+        """The names, as clients are told them, of those kinds (`model`, `lora`) that may be honoured."""
+        models = [*self.models] if honoured("model") else []
+        loras = [*self.loras] if honoured("lora") else []
+        return Choices(models=models, loras=loras) if models or loras else None
 
     def check(self, image: ImageOptions, own_model: str | None) -> None:
         """Raise Invalid, listing the names, for a name that is none; the command line's own model may be named too."""

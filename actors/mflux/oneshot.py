@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from actors.mflux.history import MemoryHistory, Pace
 from actors.mflux.inputs import INPUT, lay_input, shaped
 from actors.mflux.jobs import open_job_directory
 from actors.mflux.offer import Offer
-from actors.mflux.options import FLAGS, PLAIN, PLAIN_FLAGS, flag_for, objections, refuse, unhonoured
+from actors.mflux.options import FLAGS, PLAIN, PLAIN_FLAGS, flag_for, may_honour, objections, refuse, unhonoured
 from actors.mflux.previews import PreviewSettings, with_previews
 from actors.mflux.warm.models import WARM_MODELS
 from actors.mflux.warm.program import read_command_line
@@ -28,6 +29,7 @@ from actors.store.durations import Work
 from actors.versions import own_version
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed, ImageUnavailable, Invalid
+from protocol.events import Choices
 from protocol.forecast import Forecast, Range
 from protocol.mail import RenderStaged, WorkerLeft
 from protocol.maker import Maker, model_name
@@ -103,6 +105,11 @@ class OneShotEngine:
         chosen = self._offer.choice(image).model
         model = chosen.path if chosen else self._program.model
         return Maker(engine=self.name, model=model and model_name(model), version=self._program.version)
+
+    @property
+    def choices(self) -> Choices | None:
+        """See ImageEngine; more exactly once mflux has said what its command honours."""
+        return self._offer.choices(partial(may_honour, flags=self._flags, known=self._known))
 
     async def check(self, image: ImageOptions) -> None:
         """See ImageEngine; where mflux has not said, or does not, what its command honours, the known model decides."""

@@ -39,9 +39,20 @@ def unhonoured(image: ImageOptions, flags: Mapping[str, Flag]) -> Iterator[tuple
     """Fields that a command with these flags cannot honour, whatever its model, and why."""
     for name in FLAGS:
         flag = flag_for(name, flags)
-        if getattr(image, name) is not None and (flag is None or flag.status in ("ignored", "rejected")):
+        if getattr(image, name) is not None and not _is_honoured(flag):
             reason = f": {flag.reason}" if flag is not None and flag.reason else ""
             yield name, f"does not honour `{name}`{reason}"
+
+
+def may_honour(option: str, flags: Mapping[str, Flag] | None, known: WarmModel | None) -> bool:
+    """Whether a command may honour a model or LoRA: by its flags, if mflux has told them, and what is known of it."""
+    if (flags or known is None) and not _is_honoured(flag_for(option, flags or PLAIN)):
+        return False
+    return known is None or option == "model" or option in known.honours
+
+
+def _is_honoured(flag: Flag | None) -> bool:
+    return flag is not None and flag.status not in ("ignored", "rejected")
 
 
 def objections(

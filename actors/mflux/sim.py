@@ -14,6 +14,7 @@ from actors.mflux.engine import RenderJob, Tell
 from actors.versions import own_version
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed, Invalid
+from protocol.events import Choices
 from protocol.forecast import Range
 from protocol.mail import RenderStaged, StepFinished, WorkerLeft
 from protocol.maker import Maker
@@ -47,7 +48,8 @@ class SimImageEngine:
 
     name = "sim"
 
-    def __init__(self, script: SimImage, artifacts: ArtifactStore) -> None:
+    def __init__(self, script: SimImage, artifacts: ArtifactStore, choices: Choices | None = None) -> None:
+        self.choices = choices
         self._maker = Maker(engine=self.name, version=own_version())
         self._script = script
         self._fates = Random(f"{script.seed}/fates")

@@ -10,7 +10,7 @@ from actors.mflux.engine import RenderJob, Tell
 from actors.versions import own_version
 from protocol.commands import ImageOptions
 from protocol.errors import ImageFailed, Invalid
-from protocol.events import Progress
+from protocol.events import Choices, Progress
 from protocol.forecast import Range
 from protocol.mail import RenderMail, RenderStaged, StepFinished, WorkerLeft
 from protocol.maker import Maker
@@ -22,6 +22,7 @@ class TapePainter:
     """Plays the drawing of `tape` at `speed` times its pace; without a picture on it, a plain one stands in."""
 
     name = "tape"
+    choices: Choices | None = None
 
     def __init__(self, tape: Tape, speed: float, artifacts: ArtifactStore) -> None:
         self._maker = Maker(engine=self.name, version=own_version())

@@ -37,12 +37,14 @@ class View:
         "preview",
         "progress",
         "prompt",
+        "reason",
         "state",
     )
 
     def __init__(self) -> None:
         self.cursor: Cursor | None = None  # until the first snapshot
         self.state: StateName = "queued"
+        self.reason: str | None = None  # of the latest `state`; an end leaves it, as the reason of a cancel
         self.attempt = 1
         self.prompt = ""
         self.partial: dict[str, Any] = {}
@@ -81,7 +83,7 @@ class View:
     def _settle(self, message: State | PersonaReady | Artifact | End) -> None:
         match message:
             case State():
-                self.state = message.state
+                self.state, self.reason = message.state, message.reason
             case PersonaReady():
                 self.persona, self.partial = message.persona, msgspec.to_builtins(message.persona)
             case Artifact():
@@ -97,6 +99,7 @@ class View:
         self.preview = None if snapshot.preview is UNSET else snapshot.preview
         self.artifacts = list(snapshot.artifacts)
         self.end = None if snapshot.end is UNSET else snapshot.end
+        self.reason = None if snapshot.reason is UNSET else snapshot.reason
         written = snapshot.state in WRITTEN or (self.progress and self.progress.percent >= WRITTEN_PERCENT)
         self.persona = msgspec.convert(snapshot.persona, Persona) if written else None
 

@@ -247,6 +247,7 @@ class _Dialogue:
             heartbeat_ms=round(self._limits.heartbeat_s * 1000),
             limits=self._limits.client,
             resumed=resumed,
+            choices=self._sessions.workshop.image.choices,
         )
         self._hub.say(self._watcher, welcome)
         for (_, view), judged in zip(found, resumed, strict=True):

@@ -1,6 +1,10 @@
-"""TypeScript declarations of all messages, frames and HTTP bodies, from the same schemas as the other documents."""
+"""TypeScript declarations of all messages, frames and HTTP bodies, from the same schemas as the other documents.
+
+Those of the JavaScript client are written by hand, in terms of these, and come after them.
+"""
 
 import json
+from importlib import resources
 from typing import Final
 
 from gateway.reference.asyncapi import asyncapi
@@ -11,11 +15,13 @@ from protocol.errors import error_classes
 
 _HEAD: Final = """\
 /**
- * What a Hatchery gateway says and understands: the messages of its WebSocket and the bodies of its HTTP answers.
+ * What a Hatchery gateway says and understands: the messages of its WebSocket and the bodies of its HTTP answers; and,
+ * at the end, its JavaScript client: to import that with its types, keep this file as `client.d.ts` beside `client.js`.
  * Ignore message types and fields that are not declared here.
  */
 """
 _PLAIN: Final = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
+_CLIENT: Final = resources.files("gateway.reference") / "client.d.ts"
 _PARTIAL: Final = {("Snapshot", "persona"): "Partial<Persona>"}  # for which JSON Schema has no word
 
 
@@ -32,7 +38,7 @@ def typescript() -> str:
         _union("ErrorCode", _errors(), [json.dumps(code) for code in error_classes()]),
         _union("CloseCode", _closings(), [str(close.code) for close in CLOSE_CODES]),
     ]
-    return "\n".join([_HEAD, *parts])
+    return "\n".join([_HEAD, *parts, _CLIENT.read_text(encoding="utf-8")])
 
 
 def _union(name: str, what: str, options: list[str]) -> str:
@@ -64,7 +70,8 @@ def _type(schema: Schema) -> str:
         case {"type": "array", "items": item, "minItems": 2, "maxItems": 2}:
             return f"[{_type(item)}, {_type(item)}]"
         case {"type": "array", "items": item}:
-            return f"{_type(item)}[]" if referred(item) or item.get("type") in _PLAIN else f"({_type(item)})[]"
+            said = _type(item)
+            return f"({said})[]" if " | " in said else f"{said}[]"
         case {"type": "object"}:
             return "Record<string, unknown>"
     return _PLAIN[schema["type"]]

@@ -7,7 +7,7 @@ const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_PROMPT = 2000;
 
 /**
- * `{prompt, image: {seed?, steps?, width?, height?}}` of a file, or null for a picture without a card.
+ * `{prompt, image: {seed?, steps?, model?, width?, height?}}` of a file, or null for a picture without a card.
  * Throws an Error whose message is for people.
  */
 export async function readCard(file) {
@@ -65,6 +65,7 @@ function fromCard(card) {
   const image = {};
   if (Number.isSafeInteger(making?.seed)) image.seed = making.seed;
   if (Number.isSafeInteger(making?.steps) && making.steps > 0) image.steps = making.steps;
+  if (typeof making?.painter?.model === "string") image.model = making.painter.model;
   return { prompt: prompt.trim().slice(0, MAX_PROMPT), image };
 }
 

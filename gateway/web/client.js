@@ -7,10 +7,13 @@
  *     const end = await hatch.done;
  *
  * It connects again by itself and goes on where it was: sessions by their cursors, unanswered requests by repeating
- * them, which is safe because every command is idempotent (a start by its key).
+ * them, which is safe because every command is idempotent (a start by its key). For TypeScript keep
+ * `/v1/hatchery.d.ts` as `client.d.ts` beside this file.
  */
 
 import { emit, Hatch, HatcheryError } from "./hatch.js";
+
+/** @import { ClientOptions, Filter, HatchOptions, Wishes } from "./client.d.ts" */
 
 export { HatcheryError };
 
@@ -26,7 +29,7 @@ const RESUME_AT_ONCE = 1_000; // cursors in one `hello`, which must stay below t
 const ANSWERS = new Set(["welcome", "accepted", "ok", "sessions", "error", "pong"]);
 
 /** Open a connection that lasts until `close()`; returns at once. `url` may be http(s) or ws(s), with or without path. */
-export function connect(url, options = {}) {
+export function connect(url, /** @type {ClientOptions} */ options = {}) {
   return new Client(url, options);
 }
 
@@ -68,8 +71,9 @@ export class Client extends EventTarget {
     forget: (hatch) => this.#forget(hatch),
   };
 
-  constructor(url, { token, watchToken, codec, follow, client, WebSocket = globalThis.WebSocket } = {}) {
+  constructor(url, /** @type {ClientOptions} */ options = {}) {
     super();
+    const { token, watchToken, codec, follow, client, WebSocket = globalThis.WebSocket } = options;
     if (!WebSocket) throw new TypeError("there is no global WebSocket here: pass one as an option");
     this.#url = socketUrl(url);
     this.#wire = codec ? msgpackWire(codec) : JSON_WIRE;
@@ -79,14 +83,14 @@ export class Client extends EventTarget {
   }
 
   /** Start a hatch. `spec` is a prompt, or `{prompt, persona?, image?}`; the same `key` finds the same session again. */
-  hatch(spec, { key = randomKey(), onDisconnect, graceS, ...wishes } = {}) {
+  hatch(spec, /** @type {HatchOptions} */ { key = randomKey(), onDisconnect, graceS, ...wishes } = {}) {
     const hatch = new Hatch(this.#link, { key, wishes: wishesOf(wishes) });
     this.#request(
       {
         type: "start",
         key,
         hatch: typeof spec === "string" ? { prompt: spec } : spec,
-        watch: hatch.wishes ?? true,
+        watch: hatch._wishes ?? true,
         on_disconnect: onDisconnect,
         grace_s: graceS,
       },
@@ -97,22 +101,22 @@ export class Client extends EventTarget {
   }
 
   /** Look at a session that exists. */
-  watch(session, wishes = {}) {
+  watch(session, /** @type {Wishes} */ wishes = {}) {
     const hatch = new Hatch(this.#link, { session, wishes: wishesOf(wishes) });
     this.#join(hatch);
-    this.#request({ type: "watch", session, ...hatch.wishes }, () => {}, (error) => hatch._fail(error));
+    this.#request({ type: "watch", session, ...hatch._wishes }, () => {}, (error) => hatch._fail(error));
     return hatch;
   }
 
   /** One page of the caller's sessions, newest first: `{items, before?}`; `before` leads to the next one. */
-  list({ states, limit, before } = {}) {
+  list(/** @type {Filter} */ { states, limit, before } = {}) {
     return this.#ask({ type: "list", states, limit, before });
   }
 
   /** Hang up for good. What is unanswered or unfinished rejects with `closed`; the sessions go on. */
   close() {
     this.#release(1000);
-    this.#stop({});
+    this.#stop();
   }
 
   // --- requests
@@ -219,7 +223,7 @@ export class Client extends EventTarget {
     }
     for (const [session, [hatch]] of this.#hatches) {
       if (hatch.view.epoch === 0 || resumed.has(session)) continue;
-      const again = { type: "watch", session, from: hatch.view.cursor, ...hatch.wishes };
+      const again = { type: "watch", session, from: hatch.view.cursor, ...hatch._wishes };
       this.#request(again, () => {}, (error) => hatch._fail(error));
     }
     emit(this, "welcome", message);
@@ -244,7 +248,7 @@ export class Client extends EventTarget {
 
   #lost(code, reason) {
     this.#release();
-    if (isFinal(code)) return this.#stop({ code, reason });
+    if (isFinal(code)) return this.#stop(code, reason);
     if (Date.now() - this.#welcomedAt > STABLE_MS) this.#attempt = 0;
     this.#welcomedAt = Infinity;
     this.#attempt += 1;
@@ -266,7 +270,7 @@ export class Client extends EventTarget {
     socket.close(code);
   }
 
-  #stop({ code, reason }) {
+  #stop(code, reason) {
     this.#closing.abort();
     const left = [...this.#hatches.values()].flatMap((those) => [...those]);
     const unanswered = [...this.#pending.values()];
@@ -333,12 +337,12 @@ function msgpackWire({ encode, decode }) {
   };
 }
 
-function wishesOf({ maxHz, previews }) {
+function wishesOf(/** @type {Wishes} */ { maxHz, previews }) {
   return maxHz === undefined && previews === undefined ? undefined : { max_hz: maxHz, previews };
 }
 
-function isPlain({ view, wishes }) {
-  return view.epoch > 0 && wishes === undefined;
+function isPlain({ view, _wishes }) {
+  return view.epoch > 0 && _wishes === undefined;
 }
 
 function randomKey() {

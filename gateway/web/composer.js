@@ -1,5 +1,6 @@
 // The prompt box: what to hatch, with which options, and what was asked before.
 
+import { Choices } from "./choices.js";
 import { byId, el, setText } from "./dom.js";
 import { InputPicture } from "./inputpicture.js";
 import { loadHistory, loadSettings, remember, saveSettings } from "./storage.js";
@@ -27,6 +28,7 @@ export class Composer {
     this._seed = byId("option-seed");
     this._checks = { previews: byId("option-previews"), sound: byId("option-sound"), notify: byId("option-notify") };
     this._recalled = -1;
+    this._choices = new Choices();
     this.input = new InputPicture({ complain: (text) => this.complain(text) });
     this._size.append(...SIZES.map(([value, label]) => el("option", { value }, label)));
     setText(byId("hatch-key"), MAC ? "⌘↵" : "Ctrl ↵");
@@ -49,6 +51,7 @@ export class Composer {
       size,
       steps: image.steps ?? this.settings.steps,
       seed: image.seed ?? this.settings.seed,
+      model: image.model ?? this.settings.model,
     });
     this._read();
     this._prompt.focus();
@@ -58,13 +61,16 @@ export class Composer {
   image() {
     const { size, steps, seed } = this.settings;
     const [width, height] = size ? size.split("x").map(Number) : [];
-    return { ...(size && { width, height }), ...(steps && { steps }), seed: seed ?? freshSeed() };
+    const asked = { ...(size && { width, height }), ...(steps && { steps }), ...this._choices.image() };
+    return { ...asked, seed: seed ?? freshSeed() };
   }
 
-  /** Let the bounds be the gateway's. */
-  limit({ prompt_chars, steps }) {
-    this._prompt.maxLength = prompt_chars;
-    this._steps.max = steps;
+  /** Let the bounds and the choices be the gateway's. */
+  limit({ limits, choices }) {
+    this._prompt.maxLength = limits.prompt_chars;
+    this._steps.max = limits.steps;
+    this._choices.offer(choices);
+    this._summarise();
   }
 
   complain(text) {
@@ -130,7 +136,7 @@ export class Composer {
     });
   }
 
-  _write({ size, steps, seed, ...checks }) {
+  _write({ size, steps, seed, model, loras, ...checks }) {
     if (
       size &&
       !SIZES.some(([value]) => value === size) &&
@@ -141,13 +147,15 @@ export class Composer {
     this._size.value = size;
     this._steps.value = steps ?? "";
     this._seed.value = seed ?? "";
+    this._choices.write({ model, loras });
     for (const [name, box] of Object.entries(this._checks)) box.checked = checks[name];
     this._summarise();
   }
 
   _read() {
     const checks = Object.fromEntries(Object.entries(this._checks).map(([name, box]) => [name, box.checked]));
-    this.settings = { size: this._size.value, steps: whole(this._steps), seed: whole(this._seed), ...checks };
+    const picture = { size: this._size.value, steps: whole(this._steps), seed: whole(this._seed) };
+    this.settings = { ...picture, ...this._choices.read(), ...checks };
     saveSettings(this.settings);
     this._summarise();
     this._changed(this.settings);
@@ -155,7 +163,10 @@ export class Composer {
 
   _summarise() {
     const { size, steps, seed } = this.settings;
+    const { model, loras } = this._choices.read();
     const parts = [
+      model,
+      ...loras,
       size && size.replace("x", " × "),
       steps && `${steps} ${steps === 1 ? "step" : "steps"}`,
       seed != null && `seed ${seed}`,

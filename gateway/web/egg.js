@@ -67,13 +67,14 @@ export class Egg {
     if (this._shown.hatched) return;
     this._shown.hatched = true;
     const picture = el("img", { className: "avatar", alt, width, height, decoding: "async" });
-    picture.addEventListener("load", () => this.element.classList.add(atOnce ? "hatched-before" : "hatched"), {
-      once: true,
-    });
-    picture.addEventListener("error", () => this.element.classList.add("no-picture"), { once: true });
+    const show = (how) => () => {
+      this.element.classList.add(how);
+      this.element.removeAttribute("aria-hidden");
+      this.element.append(picture); // not before: what stands for it meanwhile would be laid out, and then move
+    };
+    picture.addEventListener("load", show(atOnce ? "hatched-before" : "hatched"), { once: true });
+    picture.addEventListener("error", show("no-picture"), { once: true });
     picture.src = url;
-    this.element.removeAttribute("aria-hidden");
-    this.element.append(picture);
   }
 
   /** Give back what the page holds for it. */

@@ -2,20 +2,26 @@
 
 import { View } from "./view.js";
 
+/** @import { Refusal, WatchOptions } from "./client.d.ts" */
+
 const QUEUED = 1_000; // messages that wait for a `for await` before one snapshot stands for them
 
 /** What the gateway refused, or (`closed`) what the end of the connection left undone. */
 export class HatcheryError extends Error {
-  constructor({ code, message, retryable = false, retry_after_ms, field }) {
+  constructor(/** @type {Refusal} */ { code, message, retryable = false, retry_after_ms, field }) {
     super(message);
-    Object.assign(this, { name: "HatcheryError", code, retryable, retryAfterMs: retry_after_ms, field });
+    this.name = "HatcheryError";
+    this.code = code;
+    this.retryable = retryable;
+    this.retryAfterMs = retry_after_ms;
+    this.field = field;
   }
 }
 
 /**
  * One session, started or watched. Events: `message` (each one, in order) and `change` (at most once a frame, and at the end).
  * `for await` gives the messages up to `end`, beginning with a snapshot of what was before; who falls far behind gets
- * a snapshot in place of what waited. Methods with an underscore are the Client's.
+ * a snapshot in place of what waited. What begins with an underscore is the Client's.
  */
 export class Hatch extends EventTarget {
   view = new View();
@@ -28,14 +34,15 @@ export class Hatch extends EventTarget {
   #unschedule = null; // while a change waits for its frame
   #wakers = new Set();
 
-  constructor(link, { session = null, key, wishes }) {
+  constructor(link, /** @type {{session?: string, key?: string, wishes?: WatchOptions}} */ { session, key, wishes }) {
     super();
-    Object.assign(this, { session, key, wishes });
-    this.view.session = session;
+    this.session = this.view.session = session ?? null;
+    this.key = key;
+    this._wishes = wishes;
     this.#link = link;
     this.accepted = this.#accepted.promise;
     this.done = this.#done.promise;
-    if (session !== null) this.#accepted.resolve(session);
+    if (session !== undefined) this.#accepted.resolve(session);
   }
 
   /** Ask for an end, whether or not the start has been answered; resolves with the `ok`, which is not yet the end. */
@@ -54,8 +61,8 @@ export class Hatch extends EventTarget {
 
   async *[Symbol.asyncIterator]() {
     const queue = this.view.epoch > 0 ? [this.view.snapshot()] : [];
-    let wake = () => {};
-    const waker = () => wake();
+    let wake = (_) => {};
+    const waker = () => wake(null);
     const take = (event) => {
       if (queue.push(event.detail) > QUEUED) queue.splice(0, queue.length, this.view.snapshot());
       wake();
@@ -86,7 +93,7 @@ export class Hatch extends EventTarget {
     if (this.#over || (this.#lost && message.type !== "snapshot")) return;
     if (!this.view.take(message)) {
       this.#lost = true;
-      const again = { type: "watch", session: this.session, from: this.view.cursor, ...this.wishes };
+      const again = { type: "watch", session: this.session, from: this.view.cursor, ...this._wishes };
       const found = (answer) => answer.type === "ok" && (this.#lost = false);
       this.#link.ask(again).then(found, (error) => this._fail(error));
       return;

@@ -170,7 +170,7 @@ export class HatchCard {
           "div",
           { className: "card-foot" },
           el("div", { className: "card-state" }, this._bar.element, this._end, this._note),
-          el("div", { className: "card-actions" }, this._share, this._open, this._again, this._cancel),
+          el("div", { className: "card-actions" }, this._open, this._again, this._cancel, this._share),
         ),
       ),
     );

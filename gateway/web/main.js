@@ -53,7 +53,7 @@ function host() {
   });
   const client = join({ follow: "mine" });
   client.addEventListener("welcome", () => {
-    composer.limit(client.welcome.limits);
+    composer.limit(client.welcome);
     gallery.refresh();
     hatches.restore(client).catch(() => {}); // the connection went again: its next welcome restores
   });

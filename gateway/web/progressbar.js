@@ -49,6 +49,7 @@ export class ProgressBar {
     );
     setText(this._percent, claimed ? `${basis === "estimated" ? "≈ " : ""}${whole} %` : "");
     setText(this._stage, stageOf(view));
+    setAttribute(this._stage, "title", stageOf(view)); // which may be too long to be shown whole
     setText(this._facts, factsOf(view).join(" · "));
   }
 }

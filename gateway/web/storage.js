@@ -5,7 +5,8 @@ const HISTORY = "hatchery.prompts";
 const SHOWN = "hatchery.shown";
 const MAX_HISTORY = 20;
 const MAX_SHOWN = 50;
-const DEFAULTS = { size: "", steps: null, seed: null, previews: true, sound: false, notify: false };
+const PICTURE = { size: "", steps: null, seed: null, model: "", loras: [] };
+const DEFAULTS = { ...PICTURE, previews: true, sound: false, notify: false };
 
 /** The settings; unknown and damaged ones fall back to the defaults. */
 export const loadSettings = () => ({ ...DEFAULTS, ...read(localStorage, SETTINGS, {}) });

@@ -10,7 +10,7 @@ export class View {
   seq = 0;
   offset = 0; // code points of `text` in this epoch
   state = "queued";
-  reason = null; // of that state, where it was told
+  reason = null; // of the latest `state`; an end leaves it, as the reason of a cancel
   attempt = 1;
   prompt = "";
   percent = 0;
@@ -71,8 +71,10 @@ export class View {
   snapshot() {
     const { session, epoch, seq, offset, state, attempt, prompt } = this;
     const known = { type: "snapshot", session, epoch, seq, offset, state, attempt, prompt };
-    const rest = { progress: this.#progress, preview: this.preview ?? undefined, end: this.end ?? undefined };
-    return { ...known, persona: structuredClone(this.persona), artifacts: [...this.artifacts], ...rest };
+    const { preview, end, reason } = this;
+    const rest = { progress: this.#progress, preview: preview ?? undefined, end: end ?? undefined };
+    const grown = { persona: structuredClone(this.persona), artifacts: [...this.artifacts] };
+    return { ...known, ...grown, ...rest, reason: reason ?? undefined };
   }
 
   #replace(snapshot) {
@@ -84,8 +86,8 @@ export class View {
     this.preview = snapshot.preview ?? null;
     this.#advance(snapshot.progress ?? { percent: 0, stage: "queued", basis: "indeterminate", message: "" });
     this.personaComplete = this.percent >= 33 || ["waiting", "drawing", "done"].includes(state);
-    this.reason = this.end = null;
-    this.agent = null;
+    this.reason = snapshot.reason ?? null;
+    this.end = this.agent = null;
     if (snapshot.end) this.#finish(snapshot.end);
   }
 

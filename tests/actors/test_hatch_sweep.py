@@ -55,7 +55,7 @@ class CountedPainter:
     """Another engine, whose first drawing for `s2` crashes, and the last steps of all drawings by session."""
 
     def __init__(self, inner: ImageEngine) -> None:
-        self.name = inner.name
+        self.name, self.choices = inner.name, inner.choices
         self._inner = inner
         self.steps: dict[str, list[int]] = {"s1": [], "s2": []}
         self.drawing = 0

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
-from tests.browser.conftest import Open
-from tests.helpers.browsing import LONG, hatch
+from tests.browser.conftest import Open, Serve
+from tests.helpers.browsing import LONG, SHIFTS, hatch, shifted
 
 
 def test_a_narrow_screen_needs_no_sideways_scrolling(open_page: Open) -> None:
@@ -100,16 +100,21 @@ def test_a_chime_is_for_those_who_asked_for_it(open_page: Open, wanted: bool) ->
     assert page.get_by_label("Chime at the end").is_checked() is wanted
 
 
-def test_nothing_moves_while_a_hatch_runs(open_page: Open) -> None:
-    page = open_page(reduced_motion="no-preference")
-    hatch(page, "a fish on firm ground", steps=6)
-    expect(page.locator(".card")).to_have_attribute("data-state", "writing")
-    page.evaluate(
-        """() => {
-            window.shifts = [];
-            new PerformanceObserver((list) => shifts.push(...list.getEntries().map((entry) => entry.value)))
-                .observe({ type: "layout-shift" });
-        }"""
-    )
-    expect(page.locator(".card")).to_have_attribute("data-state", "done", timeout=15_000)
-    assert sum(page.evaluate("shifts")) < 0.01
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, {"width": 360, "height": 740}])
+def test_nothing_moves_from_the_prompt_to_the_picture(open_page: Open, serve: Serve, viewport: ViewportSize) -> None:
+    """With previews and without, with an end that brings buttons, and a prompt that fills its lines."""
+    page = open_page(serve(llm="sim", image="demo"), viewport=viewport, reduced_motion="no-preference")
+    page.add_init_script(SHIFTS)
+    page.reload()
+    page.get_by_role("button", name="Options").click()
+    for wanted in (True, False):
+        page.get_by_label("Show it while it is drawn").set_checked(wanted)
+        page.get_by_label("Size").select_option("512x512")
+        page.get_by_label("Steps").fill("2")
+        page.get_by_label("Describe an agent").fill("a fish on firm ground, who " + "swims and " * 12 + "never rests")
+        shifted(page)  # a script's typing is no input
+        page.get_by_role("button", name="Hatch", exact=True).click()
+        card = page.locator(".card").first
+        expect(card).to_have_attribute("data-state", "done", timeout=30_000)
+        expect(card.locator(".egg.hatched")).to_be_visible()
+        assert shifted(page) < 0.0005

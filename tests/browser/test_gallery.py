@@ -1,6 +1,5 @@
 """The gallery, and cards that come in: found, opened, hatched again, redrawn, deleted, dropped onto the page."""
 
-import base64
 import io
 import json
 from pathlib import Path
@@ -8,13 +7,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from actors.cards import card_png
 from protocol.card import Making, to_card
 from protocol.events import Engines
 from tests.browser.conftest import Open, Serve
-from tests.helpers.browsing import ask, hatch, hatch_beside
+from tests.helpers.browsing import ask, drop, hatch, hatch_beside
 from tests.helpers.gateways import PERSONA
 
 MAKING = Making(
@@ -89,9 +88,9 @@ def test_an_agent_is_hatched_again_redrawn_and_let_go(open_page: Open, gateway: 
 def test_a_dropped_card_gives_its_prompt_and_settings(open_page: Open, kind: str) -> None:
     page = open_page()
     if kind == "png":
-        _drop(page, card_png(_picture(), PERSONA, MAKING), "owl.png", "image/png")
+        drop(page, card_png(_picture(), PERSONA, MAKING), "owl.png", "image/png")
     else:
-        _drop(page, to_card(PERSONA, MAKING), "owl.json", "application/json")
+        drop(page, to_card(PERSONA, MAKING), "owl.json", "application/json")
     expect(page.get_by_label("Describe an agent")).to_have_value("an owl folded from paper")
     expect(page.locator("#options-summary")).to_contain_text("6 steps · seed 4711")
     expect(page.get_by_role("alert")).to_be_empty()
@@ -119,7 +118,7 @@ def test_a_picture_without_a_card_is_what_the_avatar_begins_from(open_page: Open
 
 def test_an_engine_that_begins_from_nothing_says_so(open_page: Open) -> None:
     page = open_page()
-    _drop(page, _picture(), "plain.png", "image/png")
+    drop(page, _picture(), "plain.png", "image/png")
     expect(page.locator("#input-chip")).to_be_visible()
     hatch(page, "a fish after a picture")
     expect(page.get_by_role("alert")).to_contain_text("does not honour `input`")
@@ -128,7 +127,7 @@ def test_an_engine_that_begins_from_nothing_says_so(open_page: Open) -> None:
 
 def test_a_broken_picture_says_so(open_page: Open) -> None:
     page = open_page(expected="status of 422")
-    _drop(page, _picture()[:60], "broken.png", "image/png")
+    drop(page, _picture()[:60], "broken.png", "image/png")
     expect(page.get_by_role("alert")).to_contain_text("no whole PNG picture")
     expect(page.locator("#input-chip")).to_be_hidden()
 
@@ -158,18 +157,3 @@ def _picture() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 32), "peru").save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _drop(page: Page, data: bytes, name: str, kind: str) -> None:
-    page.evaluate(
-        """([data, name, type]) => {
-            const dataTransfer = new DataTransfer();
-            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-            dataTransfer.items.add(new File([bytes], name, { type }));
-            for (const kind of ["dragenter", "dragover", "drop"]) {
-                const options = { dataTransfer, bubbles: true, cancelable: true };
-                document.body.dispatchEvent(new DragEvent(kind, options));
-            }
-        }""",
-        [base64.b64encode(data).decode(), name, kind],
-    )

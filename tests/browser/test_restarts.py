@@ -75,6 +75,8 @@ def test_stopped_by_its_host_it_says_who_stopped_it_and_can_hatch_again(open_pag
     served.begin_again()
     page.evaluate(TRY_NOW)
     expect(page.locator("#link")).to_have_attribute("data-state", "open")
+    page.reload()
+    expect(card.locator(".note")).to_have_text("Why: the gateway stops.")
     card.get_by_role("button", name="Hatch again").click()
     expect(page.locator(".card[data-state=drawing] .card-prompt")).to_have_text("a fish who was sent home")
     expect(page.locator(".card")).to_have_count(2)

@@ -19,6 +19,7 @@ from gateway.layers import load_config
 from gateway.painters import offer_of, open_painter, writes_elsewhere
 from protocol.commands import ImageOptions
 from protocol.errors import Invalid
+from protocol.events import Choices
 from protocol.maker import Maker
 from tests.helpers.mflux_environment import MfluxEnvironment, dump_of
 
@@ -234,10 +235,12 @@ async def test_a_warm_painter_is_ready_before_mflux_has_said_what_it_honours(
         environ = _machine(tmp_path, commands=[name])
         async with open_painter(config, ArtifactStore(tmp_path / "artifacts"), environ) as painter:
             await painter.check(asked)
+            assert painter.choices == Choices(models=["turbo"], loras=[])
             environment.release()
             with pytest.raises(Invalid) as refused:
                 await _check_for_ever(painter, asked)
             assert refused.value.field == "hatch.image.model"
+            assert painter.choices is None
 
 
 async def _check_for_ever(painter: ImageEngine, asked: ImageOptions) -> None:
@@ -245,3 +248,37 @@ async def _check_for_ever(painter: ImageEngine, asked: ImageOptions) -> None:
     while True:
         await painter.check(asked)
         await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("engine", "warm", "models", "loras"),
+    [
+        ("sim", "true", ["turbo"], ["ink"]),
+        ("mflux-generate-z-image", "true", ["turbo"], ["ink"]),
+        ("mflux-generate-z-image", "false", ["turbo"], ["ink"]),
+        ("mflux-generate-iris", "true", ["turbo"], []),
+        ("mflux-generate-iris", "false", ["turbo"], []),
+    ],
+)
+async def test_clients_are_told_the_names_that_its_kind_may_honour(
+    tmp_path: Path, engine: str, warm: str, models: list[str], loras: list[str]
+) -> None:
+    assert await _told(tmp_path, engine, warm) == Choices(models=models, loras=loras)
+
+
+@pytest.mark.parametrize("engine", ["demo", "some-painter"])
+async def test_clients_are_told_no_names_by_a_painter_that_honours_none(tmp_path: Path, engine: str) -> None:
+    assert await _told(tmp_path, engine, "true") is None
+
+
+async def _told(tmp_path: Path, engine: str, warm: str) -> Choices | None:
+    environ = _machine(tmp_path, commands=["mflux-generate-z-image", "mflux-generate-iris", "some-painter"])
+    config = _config(
+        image__engine=engine,
+        image__warm=warm,
+        image__models="turbo=z-image-turbo",
+        image__loras="ink=/loras/ink",
+        server__data=str(tmp_path),
+    )
+    async with open_painter(config, ArtifactStore(tmp_path / "artifacts"), environ) as painter:
+        return painter.choices

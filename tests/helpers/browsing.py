@@ -1,5 +1,6 @@
 """A real Chromium in front of a real gateway, a child process; and what tests do beside looking."""
 
+import base64
 import json
 import os
 import re
@@ -17,6 +18,9 @@ from tests.helpers.children import HATCHERY
 from tests.helpers.required import require
 
 LONG: Final = 100  # steps of a hatch that does not end by itself while a test looks at it
+SHIFTS: Final = """window.shifts = [];
+new PerformanceObserver((list) => shifts.push(...list.getEntries().filter((entry) => !entry.hadRecentInput)))
+    .observe({ type: "layout-shift", buffered: true });"""  # before anything of a page runs
 _RUNNING: Final = "queued,writing,waiting,drawing,cancelling"
 
 
@@ -86,6 +90,28 @@ def hatch(page: Page, prompt: str, *, steps: int | None = None) -> None:
         page.get_by_label("Steps").fill(str(steps))
     page.get_by_label("Describe an agent").fill(prompt)
     page.get_by_role("button", name="Hatch", exact=True).click()
+
+
+def drop(page: Page, data: bytes, name: str, kind: str) -> None:
+    """Let a file of this name and media type fall onto the page."""
+    page.evaluate(
+        """([data, name, type]) => {
+            const dataTransfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            dataTransfer.items.add(new File([bytes], name, { type }));
+            for (const kind of ["dragenter", "dragover", "drop"]) {
+                const options = { dataTransfer, bubbles: true, cancelable: true };
+                document.body.dispatchEvent(new DragEvent(kind, options));
+            }
+        }""",
+        [base64.b64encode(data).decode(), name, kind],
+    )
+
+
+def shifted(page: Page) -> float:
+    """How far things have moved since it was last asked, without anybody's doing; with `SHIFTS` in the page."""
+    moved: float = page.evaluate("shifts.splice(0).reduce((sum, { value }) => sum + value, 0)")
+    return moved
 
 
 def hatch_beside(url: str, body: Any) -> None:

@@ -15,7 +15,7 @@ from actors.artifacts import StoredPicture
 from actors.llm.backend import Chunk, Finished, LlmRequest, TextChunk
 from actors.mflux.engine import RenderJob, Tell
 from protocol.commands import HatchRequest, ImageOptions
-from protocol.events import Artifact, End, Engines, PersonaReady, Progress, Reliable, State, Text
+from protocol.events import Artifact, Choices, End, Engines, PersonaReady, Progress, Reliable, State, Text
 from protocol.forecast import Range
 from protocol.journal import Entry, EpochBegun, SessionRecord
 from protocol.mail import PictureStored, StepFinished, WorkerLeft
@@ -194,6 +194,7 @@ class ScriptedPainter:
     """An ImageEngine whose drawings each take `step_s` per step and end as told; the last word is for ever."""
 
     name = "scripted"
+    choices: Choices | None = None
 
     def __init__(self, *ends: StoredPicture | Exception, steps: int = 2, step_s: float = 1.0) -> None:
         self._ends = ends or (STORED,)

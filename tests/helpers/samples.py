@@ -22,6 +22,7 @@ from protocol.commands import (
 from protocol.events import (
     Accepted,
     Artifact,
+    Choices,
     End,
     Engines,
     Error,
@@ -150,6 +151,7 @@ ALL: Final[tuple[Command | Event, ...]] = (
         heartbeat_ms=20_000,
         limits=_LIMITS,
         resumed=[Resumed(session="s1", result="current")],
+        choices=Choices(models=["mine"], loras=["ink", "fog"]),
     ),
     Accepted(id=2, session="s1", epoch=1, existing=False, state="queued"),
     Ok(id=3, session="s1", epoch=1, seq=3, offset=17, state="cancelling"),
@@ -187,6 +189,7 @@ ALL: Final[tuple[Command | Event, ...]] = (
         progress=_PROGRESS,
         preview=_PREVIEW,
         end=_END,
+        reason="enough",
     ),
     State(session="s1", seq=1, state="writing", reason="a slot is free"),
     PersonaReady(session="s1", seq=2, persona=_PERSONA, writer=_MAKER),

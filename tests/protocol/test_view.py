@@ -152,3 +152,18 @@ def test_who_wrote_the_persona_is_known_for_as_long_as_the_persona_is() -> None:
     assert view.snapshot(sign).writer == WRITER
     view.apply(EpochBegun(session="s1", epoch=3, attempt=3, state="queued", keeps_persona=False))
     assert view.snapshot(sign).writer is msgspec.UNSET
+
+
+def test_why_it_is_in_its_state_is_in_its_snapshots_and_outlasts_the_end() -> None:
+    view = view_of(State(session="s1", seq=1, state="writing"))
+    assert view.snapshot(sign).reason is msgspec.UNSET
+    view.apply(State(session="s1", seq=2, state="cancelling", reason="enough"))
+    assert view.snapshot(sign).reason == "enough"
+    view.apply(End(session="s1", seq=3, outcome="cancelled", receipt=RECEIPT))
+    assert view.snapshot(sign).reason == "enough"
+
+
+def test_a_new_epoch_has_reasons_of_its_own() -> None:
+    view = view_of(State(session="s1", seq=1, state="queued", reason="a crash"))
+    view.apply(EpochBegun(session="s1", epoch=2, attempt=2, state="waiting", keeps_persona=True))
+    assert view.snapshot(sign).reason is msgspec.UNSET

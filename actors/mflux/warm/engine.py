@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final
@@ -18,7 +19,7 @@ from actors.mflux.inputs import lay_input, shaped
 from actors.mflux.jobs import open_job_directory
 from actors.mflux.offer import Offer
 from actors.mflux.oneshot import PICTURE, STEPS, child_environment
-from actors.mflux.options import objections, refuse, unhonoured
+from actors.mflux.options import may_honour, objections, refuse, unhonoured
 from actors.mflux.previews import PreviewSettings, with_previews
 from actors.mflux.prewarm import MayPrewarm
 from actors.mflux.warm.child import WarmChild
@@ -31,6 +32,7 @@ from actors.store.durations import Work
 from actors.versions import installed_version
 from protocol.commands import ImageOptions
 from protocol.errors import ImageUnavailable
+from protocol.events import Choices
 from protocol.forecast import Forecast, Range, Span
 from protocol.mail import RenderStaged
 from protocol.maker import Maker, model_name
@@ -101,6 +103,12 @@ class WarmEngine:
         program = self._program_for(image)
         model = model_name(program.model or program.checkpoint.key)
         return Maker(engine=self.name, model=model, version=self._version)
+
+    @property
+    def choices(self) -> Choices | None:
+        """See ImageEngine; more exactly once mflux has said what its command honours."""
+        flags = None if self._capabilities is None else self._capabilities.flags
+        return self._offer.choices(partial(may_honour, flags=flags, known=self._program.warm))
 
     async def check(self, image: ImageOptions) -> None:
         """See ImageEngine; a model or LoRA that is not loaded is, if it is offered, loaded in a worker's place.

@@ -129,7 +129,7 @@ async def test_a_real_hatch_is_what_it_says(tmp_path: Path, codec: Codec) -> Non
             running_gateway(tmp_path, sim__tokens_per_s=2000, image__engine="demo", image__previews=True) as gateway,
             open_wire(gateway.url, codec) as wire,
         ):
-            hatch = {"prompt": "an owl", "image": {"steps": 3, "width": 64, "height": 64}}
+            hatch = {"prompt": "an owl", "image": {"steps": 8, "width": 64, "height": 64}}
             started = await wire.ask("start", hatch=hatch, watch={"previews": True, "max_hz": 1000})
             await wire.until(lambda message: message["type"] == "end")
             session = started["session"]

@@ -46,6 +46,10 @@ def test_types_are_those_of_the_wire() -> None:
     assert _fields("Preview")["data"] == "string | Uint8Array"
     assert _fields("Snapshot")["persona"] == "Partial<Persona>"
     assert _fields("AgentItem")["seed"] == "number | null"
+    states = _fields("State")["state"]
+    assert set(_fields("List")["states?"].removeprefix("(").removesuffix(")[]").split(" | ")) == set(
+        states.split(" | ")
+    )
     assert set(_fields("State")["state"].split(" | ")) == {f'"{state}"' for state in get_args(StateName)}
     assert "(default 30.0, at least 0" not in TEXT
     assert "/** Seconds until it does. (at least 0, at most 86400, default 30.0) */" in TEXT
