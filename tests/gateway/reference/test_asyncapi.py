@@ -124,12 +124,18 @@ def test_what_no_client_may_say_is_refused(wrong: Message) -> None:
 @pytest.mark.parametrize("codec", Codec)
 async def test_a_real_hatch_is_what_it_says(tmp_path: Path, codec: Codec) -> None:
     """Every frame that a client is sent: answers, a whole hatch with previews, a refusal, a listing, a late watcher."""
+    small: dict[str, Any] = {
+        "sim__tokens_per_s": 2000,
+        "image__engine": "demo",
+        "image__previews": True,
+        "image__preview_side": 32,
+    }
     with trio.fail_after(60):
         async with (
-            running_gateway(tmp_path, sim__tokens_per_s=2000, image__engine="demo", image__previews=True) as gateway,
+            running_gateway(tmp_path, **small) as gateway,
             open_wire(gateway.url, codec) as wire,
         ):
-            hatch = {"prompt": "an owl", "image": {"steps": 8, "width": 64, "height": 64}}
+            hatch = {"prompt": "an owl", "image": {"steps": 8, "width": 768, "height": 768}}  # a preview fits in
             started = await wire.ask("start", hatch=hatch, watch={"previews": True, "max_hz": 1000})
             await wire.until(lambda message: message["type"] == "end")
             session = started["session"]
