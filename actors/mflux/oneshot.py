@@ -229,14 +229,14 @@ class OneShotEngine:
         """Tell what the child's output, and its silence, mean. Raises ImageFailed when it is silent for too long."""
         while True:
             data: bytes | None = None
-            with trio.move_on_after(TICK_S):
+            with trio.CancelScope(deadline=trio.current_time() + TICK_S):
                 data = await child.receive()
             if data == b"":
                 return
             now = trio.current_time()
             for letter in watch.look(now) if data is None else watch.feed(data, now):
                 await tell(letter)
-            if reproach := watch.stalled(self._stalls, now):
+            if data is None and (reproach := watch.stalled(self._stalls, now)):
                 raise ImageFailed(f"{self.name} {reproach}", retryable=True)
 
 
