@@ -173,8 +173,11 @@ class PtyChild:
     async def _ready(self, wait: Callable[[int], Awaitable[None]]) -> int:
         """The master, when it can be read or written, or when the child has ended, whatever the terminal says."""
         if self.status is None and self._master is not None:
-            with contextlib.suppress(trio.ClosedResourceError):  # the child has ended, or the scope has been left
+            try:
                 await wait(self._master)
+            except trio.ClosedResourceError:
+                if self._master is None:
+                    raise  # `_close` has said so; else `_watch`, that the child has ended
         else:
             await trio.lowlevel.checkpoint()
         if self._master is None:

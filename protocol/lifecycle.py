@@ -105,18 +105,19 @@ class Lifecycle:
         if self.ended:
             return []
         match letter:
+            case mail.StepFinished():
+                self._steps_done, self._steps = letter.step, letter.steps
             case mail.LlmLeft():
                 self._llm = letter.fate
             case mail.WorkerLeft():
                 self._worker, self._exit_code = letter.fate, letter.exit_code
-            case mail.StepFinished():
-                self._steps_done, self._steps = letter.step, letter.steps
             case _:
                 pass
-        in_turn = isinstance(letter, mail.LlmMail) == (self.persona is None)  # first the persona, then the picture
-        if self.state == "cancelling" or not in_turn:
+        if self.state == "cancelling":
             return []
-        return self._on_writing(letter, now) if isinstance(letter, mail.LlmMail) else self._on_drawing(letter, now)
+        if isinstance(letter, mail.OfLlm):  # first the persona, then the picture
+            return self._on_writing(letter, now) if self.persona is None else []
+        return [] if self.persona is None else self._on_drawing(letter, now)
 
     def _on_writing(self, letter: mail.LlmMail, now: float) -> list[Entry]:
         reach = self._progress.reach

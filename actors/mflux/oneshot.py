@@ -227,9 +227,10 @@ class OneShotEngine:
 
     async def _follow(self, child: PtyChild, watch: BarWatch, tell: Tell) -> None:
         """Tell what the child's output, and its silence, mean. Raises ImageFailed when it is silent for too long."""
+        now = trio.current_time()
         while True:
             data: bytes | None = None
-            with trio.CancelScope(deadline=trio.current_time() + TICK_S):
+            with trio.CancelScope(deadline=now + TICK_S):
                 data = await child.receive()
             if data == b"":
                 return
