@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from actors.mflux.warm.models import WARM_MODELS
 from actors.mflux.warm.program import read_command_line
 from actors.mflux.watch import TICK_S, BarWatch
 from actors.pty import ONE_SHOT_LADDER, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
+from actors.race import race
 from actors.store.durations import Work
 from actors.versions import own_version
 from protocol.commands import ImageOptions
@@ -226,18 +228,29 @@ class OneShotEngine:
         return _last_words(self.name, child.status, watch.last_lines)
 
     async def _follow(self, child: PtyChild, watch: BarWatch, tell: Tell) -> None:
-        """Tell what the child's output, and its silence, mean. Raises ImageFailed when it is silent for too long."""
-        now = trio.current_time()
+        """Tell what the child's output means, and beside that its silence: a deadline for each read costs more.
+
+        Raises ImageFailed when it is silent for too long.
+        """
+
+        async def listen() -> None:
+            while data := await child.receive():
+                for letter in watch.feed(data, trio.current_time()):
+                    await tell(letter)
+
+        await race(listen, partial(self._mind_silence, watch, tell))
+
+    async def _mind_silence(self, watch: BarWatch, tell: Tell) -> None:
+        looked_at = trio.current_time()
         while True:
-            data: bytes | None = None
-            with trio.CancelScope(deadline=now + TICK_S):
-                data = await child.receive()
-            if data == b"":
-                return
+            await trio.sleep_until(max(looked_at, watch.heard_at) + TICK_S)
             now = trio.current_time()
-            for letter in watch.look(now) if data is None else watch.feed(data, now):
+            if now < watch.heard_at + TICK_S:
+                continue
+            looked_at = now
+            for letter in watch.look(now):
                 await tell(letter)
-            if data is None and (reproach := watch.stalled(self._stalls, now)):
+            if reproach := watch.stalled(self._stalls, now):
                 raise ImageFailed(f"{self.name} {reproach}", retryable=True)
 
 
