@@ -154,6 +154,11 @@ class Lifecycle:
     def _on_drawing(self, letter: mail.RenderMail, now: float) -> list[Entry]:
         reach = self._progress.reach
         match letter:
+            case mail.StepFinished(step=step, steps=steps, step_s=step_s, eta_s=eta_s):
+                fraction = step / steps if steps else None
+                message = f"Step {step} of {steps}"
+                counts = Details(step=step, steps=steps, step_s=step_s, eta_s=eta_s)
+                return _said(reach("steps", "measured", message, fraction, **counts))
             case mail.RenderQueued(position=position, eta_s=eta_s):
                 message = f"Waiting for the painter, number {position} in line"
                 return _said(reach("waiting", "measured", message, queue_position=position, eta_s=eta_s))
@@ -166,11 +171,6 @@ class Lifecycle:
                 if self._steps_done:
                     details |= Details(step=self._steps_done, steps=self._steps)
                 return _said(reach(stage, basis, message, fraction, **details))
-            case mail.StepFinished(step=step, steps=steps, step_s=step_s, eta_s=eta_s):
-                fraction = step / steps if steps else None
-                message = f"Step {step} of {steps}"
-                details = Details(step=step, steps=steps, step_s=step_s, eta_s=eta_s)
-                return _said(reach("steps", "measured", message, fraction, **details))
             case mail.PreviewTaken(step=step, mime=mime, width=width, height=height, data=data):
                 return [Preview(session=self.session, step=step, mime=mime, width=width, height=height, data=data)]
             case mail.PictureStored():
