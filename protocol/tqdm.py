@@ -24,9 +24,9 @@ _CLOCK: Final = r"-?(?:\d{1,6}:)?\d\d:\d\d"
 # A number counts once the character after it is there: `1/6` may be the beginning of `1/60`.
 _DONE: Final = rf" {{0,6}}(?P<done>{_SCALED})(?=[^\d.])[^\s\d/]{{0,32}}+"
 _TOTAL: Final = rf" ?/ {{0,6}}(?:(?P<total>{_SCALED})(?P<delimited>(?=[B ]))?B?|\?)"
-_TIMES: Final = rf" \[(?P<elapsed>{_CLOCK})(?=[<,])(?:<(?:(?P<eta>{_CLOCK})(?=,)|\?))?"
+_TIMES: Final = rf" \[{_CLOCK}(?=[<,])(?:<(?:{_CLOCK}(?=,)|\?))?"
 _UNIT: Final = r"[^\s\d/,\[\]]{0,32}+"
-_RATE: Final = rf", {{1,6}}(?:(?P<rate>{_SCALED})|\?{{1,3}})(?:(?P<inverse>s/){_UNIT}|{_UNIT}/s)"
+_RATE: Final = rf", {{1,6}}(?:{_SCALED}|\?{{1,3}})(?:s/{_UNIT}|{_UNIT}/s)"
 _CUT: Final = r"(?: \[)?[<,:/ \d.?]{0,24}+(?:[kMGTPEZY]?B?$)?"
 _END: Final = rf"\]|, [^\[\]]{{0,200}}+(?:\]|$)|{_CUT}"
 _COUNTS: Final = rf"(?:{_DONE}(?:{_TOTAL})?)?(?:{_TIMES})?(?:{_RATE})?(?:{_END})"
@@ -53,17 +53,14 @@ _ROLES: Final[tuple[tuple[re.Pattern[str], Role], ...]] = (
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """One frame of a bar; None stands for what it does not show, or shows cut off.
 
-    `done` and `total` are whole units (`1.2G` is 1,200,000,000), `percent` is 0-100 as drawn, `seconds_per_unit` is the
-    rate turned over, `elapsed_s` and `eta_s` are whole seconds. `description` is "" if there is none.
+    `done` and `total` are whole units (`1.2G` is 1,200,000,000), `percent` is 0-100 as drawn, `description` is "" if
+    there is none. Its times are not read: they are running averages, and each frame is timed as it arrives.
     """
 
     description: str
     done: int | None = None
     total: int | None = None
     percent: int | None = None
-    seconds_per_unit: float | None = None
-    elapsed_s: int | None = None
-    eta_s: int | None = None
 
 
 class BarEvent(msgspec.Struct, frozen=True):
@@ -100,7 +97,7 @@ class BarReader:
 
     @property
     def bars(self) -> tuple[BarEvent, ...]:
-        """The newest frame of each remembered bar, its times up to date; the one drawn last at the end."""
+        """The newest frame of each remembered bar; the one drawn last at the end."""
         return tuple(event for _, event in self._bars)
 
     @property
@@ -187,7 +184,7 @@ def _frame(text: str) -> re.Match[str] | None:
 
 
 def _bar(frame: re.Match[str]) -> Bar:
-    description, done, elapsed, eta = frame.group("description", "done", "elapsed", "eta")
+    description, done = frame.group("description", "done")
     percent = frame["percent"] if frame.re is _PERCENT else None
     count = None if done is None else _number(done)
     return Bar(
@@ -195,9 +192,6 @@ def _bar(frame: re.Match[str]) -> Bar:
         done=None if count is None else round(count),
         total=None if count is None else _total(frame, count, percent),
         percent=int(percent) if percent else None,
-        seconds_per_unit=_seconds_per_unit(frame),
-        elapsed_s=_seconds(elapsed),
-        eta_s=_seconds(eta),
     )
 
 
@@ -249,18 +243,3 @@ def _number(text: str) -> float:
     """The value of a count as tqdm's `format_sizeof` writes it, exact for a plain integer below 2^53."""
     factor = _FACTORS.get(text[-1])
     return float(text) if factor is None else float(text[:-1]) * factor
-
-
-def _seconds_per_unit(frame: re.Match[str]) -> float | None:
-    value = _number(frame["rate"] or "0")
-    return value if frame["inverse"] else 1 / value if value else None
-
-
-def _seconds(clock: str | None) -> int | None:
-    """The seconds of `[H:]MM:SS`, as tqdm's `format_interval` writes them; None for a negative time."""
-    if clock is None or clock.startswith("-"):
-        return None
-    seconds = 0
-    for digits in clock.split(":"):
-        seconds = 60 * seconds + int(digits)
-    return seconds
