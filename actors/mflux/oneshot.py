@@ -5,7 +5,6 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +20,10 @@ from actors.mflux.jobs import open_job_directory
 from actors.mflux.offer import Offer
 from actors.mflux.options import FLAGS, PLAIN, PLAIN_FLAGS, flag_for, objections, refuse, unhonoured
 from actors.mflux.previews import PreviewSettings, with_previews
+from actors.mflux.silence import Silence
 from actors.mflux.warm.models import WARM_MODELS
 from actors.mflux.warm.program import read_command_line
-from actors.mflux.watch import TICK_S, BarWatch
+from actors.mflux.watch import BarWatch
 from actors.pty import ONE_SHOT_LADDER, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
 from actors.race import race
 from actors.store.durations import Work
@@ -228,30 +228,25 @@ class OneShotEngine:
         return _last_words(self.name, child.status, watch.last_lines)
 
     async def _follow(self, child: PtyChild, watch: BarWatch, tell: Tell) -> None:
-        """Tell what the child's output means, and beside that its silence: a deadline for each read costs more.
-
-        Raises ImageFailed when it is silent for too long.
-        """
+        """Tell what the child's output, and its silence, mean. Raises ImageFailed when it is silent for too long."""
+        silence = Silence(trio.current_time())
 
         async def listen() -> None:
             while data := await child.receive():
-                for letter in watch.feed(data, trio.current_time()):
+                now = trio.current_time()
+                silence.broken(now)
+                for letter in watch.feed(data, now):
                     await tell(letter)
 
-        await race(listen, partial(self._mind_silence, watch, tell))
+        async def mind_silence() -> None:
+            while True:
+                now = await silence.lasts()
+                for letter in watch.look(now):
+                    await tell(letter)
+                if reproach := watch.stalled(self._stalls, now):
+                    raise ImageFailed(f"{self.name} {reproach}", retryable=True)
 
-    async def _mind_silence(self, watch: BarWatch, tell: Tell) -> None:
-        looked_at = trio.current_time()
-        while True:
-            await trio.sleep_until(max(looked_at, watch.heard_at) + TICK_S)
-            now = trio.current_time()
-            if now < watch.heard_at + TICK_S:
-                continue
-            looked_at = now
-            for letter in watch.look(now):
-                await tell(letter)
-            if reproach := watch.stalled(self._stalls, now):
-                raise ImageFailed(f"{self.name} {reproach}", retryable=True)
+        await race(listen, mind_silence)
 
 
 class _LastWords(msgspec.Struct, frozen=True):

@@ -13,8 +13,6 @@ from protocol.mail import RenderMail, RenderStaged, StepFinished
 from protocol.stall import StallLimits, stalls_at
 from protocol.tqdm import Bar, BarEvent, BarReader, Line, Role
 
-TICK_S: Final = 0.5  # between two looks at a silent job
-
 _STAGES: Final[dict[Role, Stage]] = {
     "download": "downloading",
     "load": "loading",
@@ -33,7 +31,7 @@ _MESSAGES: Final[dict[Stage, str]] = {
 class BarWatch:
     """Reads one job's terminal; every tick is timed as it arrives, since tqdm's own rate is a running average.
 
-    `stage` is what goes on before the first bar; `heard_at` is when the terminal has said something last.
+    `stage` is what goes on before the first bar.
     """
 
     def __init__(self, now: float, forecast: Forecast | None = None, stage: Stage = "loading") -> None:
@@ -42,7 +40,7 @@ class BarWatch:
         self._reader = BarReader()
         self._stage = self._first = stage
         self._step = self._steps = 0
-        self.heard_at = now
+        self._heard_at = now
         self._barred: set[Stage] = set()  # these have bars of their own, so nothing is estimated
         self._estimating = False
         self.expect(forecast or Forecast({}, 0), now)
@@ -59,7 +57,7 @@ class BarWatch:
 
     def feed(self, data: bytes, now: float) -> list[RenderMail]:
         """The mail for what these bytes say."""
-        self.heard_at = now
+        self._heard_at = now
         letters: list[RenderMail] = []
         for event in self._reader.feed(data):
             match event:
@@ -91,9 +89,9 @@ class BarWatch:
     def stalled(self, limits: StallLimits, now: float) -> str | None:
         """What to reproach the job with, if it has been silent for longer than its stage allows."""
         step_s = self._forecast.step_s
-        if now < stalls_at(limits, self._stage, self.heard_at, step=self._step, step_s=step_s):
+        if now < stalls_at(limits, self._stage, self._heard_at, step=self._step, step_s=step_s):
             return None
-        return f"said nothing for {math.floor(now - self.heard_at)} s in stage {self._stage}"
+        return f"said nothing for {math.floor(now - self._heard_at)} s in stage {self._stage}"
 
     @property
     def _message(self) -> str:
