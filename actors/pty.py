@@ -73,7 +73,6 @@ class PtyChild:
         self._slave = spawned.slave
         self._exited = trio.Event()
         self._receiving = trio.Lock()  # `stop` discards output, perhaps beside a task that receives
-        self._waiting: set[trio.CancelScope] = set()
         self._after_exit_bytes = AFTER_EXIT_BYTES
         self._killed_in_vain = False
 
@@ -168,19 +167,17 @@ class PtyChild:
         if keeper is not None:
             keeper.forget(self.pid)
         self._exited.set()
-        for scope in self._waiting:
-            scope.cancel()
+        if self._master is not None:
+            trio.lowlevel.notify_closing(self._master)  # it stays open, but nobody is to wait for it any more
 
     async def _ready(self, wait: Callable[[int], Awaitable[None]]) -> int:
         """The master, when it can be read or written, or when the child has ended, whatever the terminal says."""
         if self.status is None and self._master is not None:
-            scope = trio.CancelScope()
-            self._waiting.add(scope)
             try:
-                with scope:
-                    await wait(self._master)
-            finally:
-                self._waiting.discard(scope)
+                await wait(self._master)
+            except trio.ClosedResourceError:
+                if self._master is None:
+                    raise  # `_close` has said so; else `_watch`, that the child has ended
         else:
             await trio.lowlevel.checkpoint()
         if self._master is None:

@@ -7,7 +7,7 @@ between two measured points moves towards the next one and never reaches it, and
 import enum
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean, median
+from statistics import fmean
 from typing import Final
 
 Range = tuple[float, float]  # p50 and p90, seconds
@@ -25,6 +25,9 @@ class Span(enum.Enum):
     DECODE = "decode"  # from the last step to the end of the job
 
 
+_SPANS: Final = tuple(Span)  # since iterating over an enumeration is slow, and done at each step
+_TO_COME: Final = {span: _SPANS[place + (span is not Span.STEP) :] for place, span in enumerate(_SPANS)}
+
 Past = Mapping[Span, Sequence[float]]
 
 
@@ -32,7 +35,8 @@ def quantiles(samples: Sequence[float]) -> Range | None:
     """The median of past durations and their p90 by nearest rank, or None without any."""
     if not samples:
         return None
-    return median(samples), sorted(samples)[math.ceil(0.9 * len(samples)) - 1]
+    ordered, count = sorted(samples), len(samples)
+    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2, ordered[math.ceil(0.9 * count) - 1]
 
 
 class Forecast:
@@ -50,6 +54,7 @@ class Forecast:
         self._since = now  # the latest measured point
         self._usual = True  # nothing was measured so far that is not part of every drawing
         self._own_steps: list[float] = []
+        self._pace = self._past[Span.STEP]  # what a step takes; kept, as each estimate needs it more than once
         self._measured: dict[Span, float] = {}
 
     def downloading(self) -> None:
@@ -65,10 +70,13 @@ class Forecast:
             self._usual = step == 0
         elif advance < 0:
             self._own_steps.clear()
+            self._pace = self._past[Span.STEP]
             self._usual = False
         elif advance > 0:
             self._own_steps += [took / advance] * min(advance, KEPT_STEPS)
             del self._own_steps[1:-KEPT_STEPS]
+            # Its own steps say more about the next ones than the past does; the first is the worst measure.
+            self._pace = quantiles(self._own_steps[1:]) or self._past[Span.STEP] or quantiles(self._own_steps)
             if self._step == 0:
                 self._measured[Span.FIRST_STEP] = took / advance
         self._step, self._steps, self._since = step, steps, now
@@ -90,7 +98,7 @@ class Forecast:
     @property
     def whole(self) -> Range | None:
         """What such a drawing takes from its beginning to its end; None while that is unknown."""
-        return self._sum(Span) if self._planned else None
+        return self._sum(_SPANS) if self._planned else None
 
     def fraction(self, now: float) -> float | None:
         """How far the present span probably is, from 0 to below 1; None when the past says nothing, or nothing more."""
@@ -109,9 +117,7 @@ class Forecast:
         present = self._expected(span)
         if present is None or elapsed > present[1] or not self._is_foretold:
             return None
-        spans = list(Span)
-        to_come = spans[spans.index(span) + 1 :] if span is not Span.STEP else spans[spans.index(span) :]
-        rest = self._sum(to_come, after=max(self._step, 0) + 1)
+        rest = self._sum(_TO_COME[span], after=max(self._step, 0) + 1)
         if rest is None:
             return None
         p50 = max(present[0] - elapsed, 0.0) + rest[0]
@@ -132,19 +138,17 @@ class Forecast:
 
     def _sum(self, spans: Iterable[Span], *, after: int = 1) -> Range | None:
         """The time of several spans, with the steps that come `after` so many."""
-        counts = {Span.STEP: max(self._steps - after, 0), Span.DECODE: 1}
         p50 = p90 = 0.0
         for span in spans:
-            count = counts.get(span, 1)
-            expected = self._expected(span) if count else (0.0, 0.0)
-            if expected is None and span is not Span.DECODE:
+            count = max(self._steps - after, 0) if span is Span.STEP else 1
+            expected = self._expected(span)
+            if expected is not None:
+                p50 += count * expected[0]
+                p90 += count * expected[1]
+            elif count and span is not Span.DECODE:
                 return None
-            p50 += count * (expected[0] if expected else 0.0)
-            p90 += count * (expected[1] if expected else 0.0)
         return p50, p90
 
     def _expected(self, span: Span) -> Range | None:
-        """This drawing's own steps say more about its next ones than the past does; the first is the worst measure."""
-        if span is Span.STEP and self._own_steps:
-            return quantiles(self._own_steps[1:]) or self._past[span] or quantiles(self._own_steps)
-        return self._past[span]
+        """What the span, or one step of it, takes."""
+        return self._pace if span is Span.STEP else self._past[span]

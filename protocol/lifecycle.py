@@ -105,18 +105,19 @@ class Lifecycle:
         if self.ended:
             return []
         match letter:
+            case mail.StepFinished():
+                self._steps_done, self._steps = letter.step, letter.steps
             case mail.LlmLeft():
                 self._llm = letter.fate
             case mail.WorkerLeft():
                 self._worker, self._exit_code = letter.fate, letter.exit_code
-            case mail.StepFinished():
-                self._steps_done, self._steps = letter.step, letter.steps
             case _:
                 pass
-        in_turn = isinstance(letter, mail.LlmMail) == (self.persona is None)  # first the persona, then the picture
-        if self.state == "cancelling" or not in_turn:
+        if self.state == "cancelling":
             return []
-        return self._on_writing(letter, now) if isinstance(letter, mail.LlmMail) else self._on_drawing(letter, now)
+        if isinstance(letter, mail.OfLlm):  # first the persona, then the picture
+            return self._on_writing(letter, now) if self.persona is None else []
+        return [] if self.persona is None else self._on_drawing(letter, now)
 
     def _on_writing(self, letter: mail.LlmMail, now: float) -> list[Entry]:
         reach = self._progress.reach
@@ -153,6 +154,11 @@ class Lifecycle:
     def _on_drawing(self, letter: mail.RenderMail, now: float) -> list[Entry]:
         reach = self._progress.reach
         match letter:
+            case mail.StepFinished(step=step, steps=steps, step_s=step_s, eta_s=eta_s):
+                fraction = step / steps if steps else None
+                message = f"Step {step} of {steps}"
+                counts = Details(step=step, steps=steps, step_s=step_s, eta_s=eta_s)
+                return _said(reach("steps", "measured", message, fraction, **counts))
             case mail.RenderQueued(position=position, eta_s=eta_s):
                 message = f"Waiting for the painter, number {position} in line"
                 return _said(reach("waiting", "measured", message, queue_position=position, eta_s=eta_s))
@@ -165,11 +171,6 @@ class Lifecycle:
                 if self._steps_done:
                     details |= Details(step=self._steps_done, steps=self._steps)
                 return _said(reach(stage, basis, message, fraction, **details))
-            case mail.StepFinished(step=step, steps=steps, step_s=step_s, eta_s=eta_s):
-                fraction = step / steps if steps else None
-                message = f"Step {step} of {steps}"
-                details = Details(step=step, steps=steps, step_s=step_s, eta_s=eta_s)
-                return _said(reach("steps", "measured", message, fraction, **details))
             case mail.PreviewTaken(step=step, mime=mime, width=width, height=height, data=data):
                 return [Preview(session=self.session, step=step, mime=mime, width=width, height=height, data=data)]
             case mail.PictureStored():

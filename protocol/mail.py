@@ -11,42 +11,46 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The base of all mail."""
 
 
-class LlmQueued(Mail, frozen=True, kw_only=True):
+class OfLlm(Mail, frozen=True, kw_only=True):
+    """The base of all mail from the LLM actor: one look tells it from a painter's, which comes at each step."""
+
+
+class LlmQueued(OfLlm, frozen=True, kw_only=True):
     """The LLM actor waits for a slot; `position` counts from 1."""
 
     position: int
 
 
-class WritingBegan(Mail, frozen=True, kw_only=True):
+class WritingBegan(OfLlm, frozen=True, kw_only=True):
     """The LLM actor holds a slot and has asked its engine."""
 
 
-class EngineAwaited(Mail, frozen=True, kw_only=True):
+class EngineAwaited(OfLlm, frozen=True, kw_only=True):
     """The engine that writes is not ready, for this reason; WritingBegan follows once it is."""
 
     reason: str
 
 
-class PromptAdvanced(Mail, frozen=True, kw_only=True):
+class PromptAdvanced(OfLlm, frozen=True, kw_only=True):
     """The share of the prompt that the engine says it has read, 0 to 1; nothing of the persona is written yet."""
 
     fraction: float
 
 
-class TextGrew(Mail, frozen=True, kw_only=True):
+class TextGrew(OfLlm, frozen=True, kw_only=True):
     """The string at `path` (JSON Pointer into the persona) grew by `delta`."""
 
     path: str
     delta: str
 
 
-class ThoughtGrew(Mail, frozen=True, kw_only=True):
+class ThoughtGrew(OfLlm, frozen=True, kw_only=True):
     """The model reasons aloud, outside the persona."""
 
     delta: str
 
 
-class WritingAdvanced(Mail, frozen=True, kw_only=True):
+class WritingAdvanced(OfLlm, frozen=True, kw_only=True):
     """The share of the persona that is written, 0 to 1; `eta_s` is [p50, p90] seconds."""
 
     fraction: float
@@ -54,20 +58,20 @@ class WritingAdvanced(Mail, frozen=True, kw_only=True):
     eta_s: tuple[float, float] | None = None
 
 
-class PersonaWritten(Mail, frozen=True, kw_only=True):
+class PersonaWritten(OfLlm, frozen=True, kw_only=True):
     """The persona is complete and valid: the last word of the LLM actor, and the mflux actor's job."""
 
     persona: Persona
     writer: Maker | None = None
 
 
-class PersonaRejected(Mail, frozen=True, kw_only=True):
+class PersonaRejected(OfLlm, frozen=True, kw_only=True):
     """What was written is taken back: the model is asked to repair it, or was still thinking and goes on."""
 
     reason: str
 
 
-class LlmLeft(Mail, frozen=True, kw_only=True):
+class LlmLeft(OfLlm, frozen=True, kw_only=True):
     """The LLM connection is closed (or there was none): said before the LLM actor ends, however it ends."""
 
     fate: LlmFate

@@ -19,22 +19,26 @@ BARS_LIMIT: Final = 32
 _NUMBER: Final = r"\d{1,18}+(?:\.\d{1,18}+)?+"
 _SCALED: Final = rf"{_NUMBER}[kMGTPEZY]?+"
 _CLOCK: Final = r"-?(?:\d{1,6}:)?\d\d:\d\d"
+
+# Behind the head: what is there of it, and the rest of the frame as far as it is shown; together they match anything.
+# A number counts once the character after it is there: `1/6` may be the beginning of `1/60`.
+_DONE: Final = rf" {{0,6}}(?P<done>{_SCALED})(?=[^\d.])[^\s\d/]{{0,32}}+"
+_TOTAL: Final = rf" ?/ {{0,6}}(?:(?P<total>{_SCALED})(?P<delimited>(?=[B ]))?B?|\?)"
+_TIMES: Final = rf" \[{_CLOCK}(?=[<,])(?:<(?:{_CLOCK}(?=,)|\?))?"
+_UNIT: Final = r"[^\s\d/,\[\]]{0,32}+"
+_RATE: Final = rf", {{1,6}}(?:{_SCALED}|\?{{1,3}})(?:s/{_UNIT}|{_UNIT}/s)"
+_CUT: Final = r"(?: \[)?[<,:/ \d.?]{0,24}+(?:[kMGTPEZY]?B?$)?"
+_END: Final = rf"\]|, [^\[\]]{{0,200}}+(?:\]|$)|{_CUT}"
+_COUNTS: Final = rf"(?:{_DONE}(?:{_TOTAL})?)?(?:{_TIMES})?(?:{_RATE})?(?:{_END})"
+
+# One pattern a format, heads before counts, since a frame is matched several times faster in one go than in parts.
 _DESCRIPTION: Final = r"(?P<description>.{0,300}?): "
 _PERCENT: Final = re.compile(
-    rf"(?:{_DESCRIPTION})?(?P<percent>  \d| \d\d|\d\d\d)%"
-    rf"(?:\|[^|]{{0,2000}}+\||\|[^|a-zA-Z]{{0,2000}}+$|(?= {_SCALED}/))"
+    rf"(?:{_DESCRIPTION})??(?P<percent>  \d| \d\d|\d\d\d)%"
+    rf"(?:\|[^|]{{0,2000}}+\||\|[^|a-zA-Z]{{0,2000}}+$|(?= {_SCALED}/)){_COUNTS}"
 )
-_GAUGE: Final = re.compile(rf"{_DESCRIPTION}\|?[ █-▏#]{{1,2000}}+\|(?= {{0,6}}{_SCALED}B)")
-_COUNTER: Final = re.compile(rf"(?:{_DESCRIPTION})?(?={_SCALED}[^\s\d/]{{0,32}}+ \[{_CLOCK}, )")
-
-# Behind the head. A number counts once the character after it is there: `1/6` may be the beginning of `1/60`.
-_DONE: Final = re.compile(rf" {{0,6}}(?P<done>{_SCALED})(?=[^\d.])[^\s\d/]{{0,32}}+")
-_TOTAL: Final = re.compile(rf" ?/ {{0,6}}(?:(?P<total>{_SCALED})(?P<delimited>(?=[B ]))?B?|\?)")
-_TIMES: Final = re.compile(rf" \[(?P<elapsed>{_CLOCK})(?=[<,])(?:<(?:(?P<eta>{_CLOCK})(?=,)|\?))?")
-_UNIT: Final = r"[^\s\d/,\[\]]{0,32}+"
-_RATE: Final = re.compile(rf", {{1,6}}(?:(?P<rate>{_SCALED})|\?{{1,3}})(?:(?P<inverse>s/){_UNIT}|{_UNIT}/s)")
-_CUT: Final = r"(?: \[)?[<,:/ \d.?]{0,24}+(?:[kMGTPEZY]?B?$)?"
-_END: Final = re.compile(rf"\]|, [^\[\]]{{0,200}}+(?:\]|$)|{_CUT}")
+_GAUGE: Final = re.compile(rf"{_DESCRIPTION}\|?[ █-▏#]{{1,2000}}+\|(?= {{0,6}}{_SCALED}B){_COUNTS}")
+_COUNTER: Final = re.compile(rf"(?:{_DESCRIPTION})??(?={_SCALED}[^\s\d/]{{0,32}}+ \[{_CLOCK}, ){_COUNTS}")
 
 _FACTORS: Final = {prefix: 1000**power for power, prefix in enumerate("kMGTPEZY", start=1)}
 _ROLES: Final[tuple[tuple[re.Pattern[str], Role], ...]] = (
@@ -49,17 +53,14 @@ _ROLES: Final[tuple[tuple[re.Pattern[str], Role], ...]] = (
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """One frame of a bar; None stands for what it does not show, or shows cut off.
 
-    `done` and `total` are whole units (`1.2G` is 1,200,000,000), `percent` is 0-100 as drawn, `seconds_per_unit` is the
-    rate turned over, `elapsed_s` and `eta_s` are whole seconds. `description` is "" if there is none.
+    `done` and `total` are whole units (`1.2G` is 1,200,000,000), `percent` is 0-100 as drawn, `description` is "" if
+    there is none. Its times are not read: they are running averages, and each frame is timed as it arrives.
     """
 
     description: str
     done: int | None = None
     total: int | None = None
     percent: int | None = None
-    seconds_per_unit: float | None = None
-    elapsed_s: int | None = None
-    eta_s: int | None = None
 
 
 class BarEvent(msgspec.Struct, frozen=True):
@@ -96,7 +97,7 @@ class BarReader:
 
     @property
     def bars(self) -> tuple[BarEvent, ...]:
-        """The newest frame of each remembered bar, its times up to date; the one drawn last at the end."""
+        """The newest frame of each remembered bar; the one drawn last at the end."""
         return tuple(event for _, event in self._bars)
 
     @property
@@ -108,27 +109,29 @@ class BarReader:
 
     def feed(self, data: bytes) -> list[BarEvent | Line]:
         """Take the bytes of one read and return what happened, in the order in which it was last drawn."""
-        newest: dict[tuple[int, str | None], str] = {}  # frames by row and description, lines by number and None
+        newest: dict[tuple[int, str | None], re.Match[str] | Line] = {}  # by row and description, or number and None
         for segment in self._terminal.feed(data):
             drawn, self._drawn_tail = self._drawn_tail, ""
             if segment.text == drawn and segment.ended == "frame":
                 continue
-            head = _head(segment.text)
-            if head is not None:
-                key = (segment.row - self._scrolled, head["description"] or "")
+            frame = _frame(segment.text)
+            if frame is not None:
+                key = (segment.row - self._scrolled, frame["description"] or "")
                 newest.pop(key, None)
-                newest[key] = segment.text
+                newest[key] = frame
             if segment.ended == "line" and (line := _log_text(segment.text)):
                 self._scrolled += 1
                 self._lines.append(line)
-                newest[self._scrolled, None] = line
+                newest[self._scrolled, None] = Line(line)
         events: list[BarEvent | Line] = []
-        for (row, description), text in newest.items():
-            if description is None:
-                events.append(Line(text))
-            elif bar := parse_bar(text):
-                events += self._draw(row, bar)
+        for (row, _), found in newest.items():
+            if isinstance(found, Line):
+                events.append(found)
+            else:
+                events += self._draw(row, _bar(found))
         events += self._draw_tail()
+        if len(events) < 2:
+            return events
         last = {event.number: event for event in events if isinstance(event, BarEvent)}
         return [event for event in events if isinstance(event, Line) or event is last[event.number]]
 
@@ -157,6 +160,8 @@ class BarReader:
     def _known(self, row: int, bar: Bar) -> tuple[int, BarEvent] | None:
         """The remembered bar that goes on in `bar`: on its row or, since closing moves and repeats bars, on another."""
         going_on = [known for known in reversed(self._bars) if _goes_on(known[1].bar, bar)]
+        if len(going_on) == 1:
+            return going_on[0]
         return min(
             going_on, key=lambda known: (known[0] != row, _progress(known[1].bar) != _progress(bar)), default=None
         )
@@ -164,12 +169,12 @@ class BarReader:
 
 def parse_bar(text: str) -> Bar | None:
     """The frame of a bar with which `text` (without escape sequences) begins, or None; linear in the text's length."""
-    head = _head(text)
-    return None if head is None else _read_frame(text, head)[0]
+    frame = _frame(text)
+    return None if frame is None else _bar(frame)
 
 
-def _head(text: str) -> re.Match[str] | None:
-    """The beginning of a frame up to its counts; the searches for single characters spare most lines the patterns."""
+def _frame(text: str) -> re.Match[str] | None:
+    """The frame, as far as it is shown; the searches for single characters spare most lines the patterns."""
     return (
         ("%" in text and _PERCENT.match(text))
         or ("|" in text and _GAUGE.match(text))
@@ -178,36 +183,22 @@ def _head(text: str) -> re.Match[str] | None:
     )
 
 
-def _read_frame(text: str, head: re.Match[str]) -> tuple[Bar, int]:
-    """The bar of a frame and where its text ends, as far as it is shown."""
-    end = head.end()
-    if done := _DONE.match(text, end):
-        end = done.end()
-    if total := _TOTAL.match(text, end) if done else None:
-        end = total.end()
-    if times := _TIMES.match(text, end):
-        end = times.end()
-    if rate := _RATE.match(text, end):
-        end = rate.end()
-    count = _number(done["done"]) if done else None
-    percent = head.groupdict().get("percent")
-    bar = Bar(
-        description=(head["description"] or "").strip(),
+def _bar(frame: re.Match[str]) -> Bar:
+    description, done = frame.group("description", "done")
+    percent = frame["percent"] if frame.re is _PERCENT else None
+    count = None if done is None else _number(done)
+    return Bar(
+        description=(description or "").strip(),
         done=None if count is None else round(count),
-        total=_total(total, count, percent) if total and count is not None else None,
+        total=None if count is None else _total(frame, count, percent),
         percent=int(percent) if percent else None,
-        seconds_per_unit=_seconds_per_unit(rate) if rate else None,
-        elapsed_s=_seconds(times["elapsed"]) if times else None,
-        eta_s=_seconds(times["eta"]) if times else None,
     )
-    closing = _END.match(text, end)
-    return bar, closing.end() if closing else end
 
 
 def _log_text(text: str) -> str:
     """What of a line is no bar: all of it, or what a log wrote behind the frame that stood there; "" for nothing."""
-    head = _head(text)
-    return (text if head is None else text[_read_frame(text, head)[1] :]).rstrip()
+    frame = _frame(text)
+    return (text if frame is None else text[frame.end() :]).rstrip()
 
 
 def _role(description: str) -> Role:
@@ -237,14 +228,14 @@ def _progress(bar: Bar) -> tuple[int | None, int | None, int | None]:
     return bar.done, bar.total, bar.percent
 
 
-def _total(found: re.Match[str], done: float, percent: str | None) -> int | None:
+def _total(frame: re.Match[str], done: float, percent: str | None) -> int | None:
     """The total, if there is one (0 is tqdm's for "unknown yet") and a cut has not shortened it.
 
     Without the character after it, the percent has to confirm it: losing a digit makes a tenfold difference.
     """
-    total = _number(found["total"] or "0")
+    total = _number(frame["total"] or "0")
     share = int(percent or 0)
-    confirmed = found["delimited"] is not None or (share and total and abs(100 * done / total - share) <= 1)
+    confirmed = frame["delimited"] is not None or (share and total and abs(100 * done / total - share) <= 1)
     return round(total) if total and confirmed else None
 
 
@@ -252,16 +243,3 @@ def _number(text: str) -> float:
     """The value of a count as tqdm's `format_sizeof` writes it, exact for a plain integer below 2^53."""
     factor = _FACTORS.get(text[-1])
     return float(text) if factor is None else float(text[:-1]) * factor
-
-
-def _seconds_per_unit(rate: re.Match[str]) -> float | None:
-    value = _number(rate["rate"] or "0")
-    return value if rate["inverse"] else 1 / value if value else None
-
-
-def _seconds(clock: str | None) -> int | None:
-    """The seconds of `[H:]MM:SS`, as tqdm's `format_interval` writes them; None for a negative time."""
-    if clock is None or clock.startswith("-"):
-        return None
-    hours, minutes, seconds = f"0:{clock}".split(":")[-3:]
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds)

@@ -21,10 +21,12 @@ from actors.mflux.jobs import open_job_directory
 from actors.mflux.offer import Offer
 from actors.mflux.options import FLAGS, PLAIN, PLAIN_FLAGS, flag_for, may_honour, objections, refuse, unhonoured
 from actors.mflux.previews import PreviewSettings, with_previews
+from actors.mflux.silence import Silence
 from actors.mflux.warm.models import WARM_MODELS
 from actors.mflux.warm.program import read_command_line
-from actors.mflux.watch import TICK_S, BarWatch
+from actors.mflux.watch import BarWatch
 from actors.pty import ONE_SHOT_LADDER, ExitStatus, Keeper, PtyChild, PtySpec, open_pty
+from actors.race import race
 from actors.store.durations import Work
 from actors.versions import own_version
 from protocol.commands import ImageOptions
@@ -234,17 +236,24 @@ class OneShotEngine:
 
     async def _follow(self, child: PtyChild, watch: BarWatch, tell: Tell) -> None:
         """Tell what the child's output, and its silence, mean. Raises ImageFailed when it is silent for too long."""
-        while True:
-            data: bytes | None = None
-            with trio.move_on_after(TICK_S):
-                data = await child.receive()
-            if data == b"":
-                return
-            now = trio.current_time()
-            for letter in watch.look(now) if data is None else watch.feed(data, now):
-                await tell(letter)
-            if reproach := watch.stalled(self._stalls, now):
-                raise ImageFailed(f"{self.name} {reproach}", retryable=True)
+        silence = Silence(trio.current_time())
+
+        async def listen() -> None:
+            while data := await child.receive():
+                now = trio.current_time()
+                silence.broken(now)
+                for letter in watch.feed(data, now):
+                    await tell(letter)
+
+        async def mind_silence() -> None:
+            while True:
+                now = await silence.lasts()
+                for letter in watch.look(now):
+                    await tell(letter)
+                if reproach := watch.stalled(self._stalls, now):
+                    raise ImageFailed(f"{self.name} {reproach}", retryable=True)
+
+        await race(listen, mind_silence)
 
 
 class _LastWords(msgspec.Struct, frozen=True):

@@ -13,8 +13,6 @@ from protocol.mail import RenderMail, RenderStaged, StepFinished
 from protocol.stall import StallLimits, stalls_at
 from protocol.tqdm import Bar, BarEvent, BarReader, Line, Role
 
-TICK_S: Final = 0.5  # between two looks at a silent job
-
 _STAGES: Final[dict[Role, Stage]] = {
     "download": "downloading",
     "load": "loading",
@@ -74,7 +72,7 @@ class BarWatch:
     def look(self, now: float) -> list[RenderMail]:
         """The mail for a silence: an estimate, the end of one, or nothing new."""
         if self._stage == "downloading" and self._is_complete:
-            return [self._enter(self._first)]
+            return [self._begin(self._first)]
         if self._stage in self._barred:
             return []
         part = self._forecast.fraction(now)
@@ -82,7 +80,7 @@ class BarWatch:
             return []
         self._estimating = part is not None
         if part is None:
-            return [self._enter(self._stage)]
+            return [self._begin(self._stage)]
         if self._forecast.span in (Span.FIRST_STEP, Span.STEP):
             part = (self._step + part) / self._steps
         eta_s = self._forecast.eta(now)
@@ -99,8 +97,12 @@ class BarWatch:
     def _message(self) -> str:
         return _MESSAGES.get(self._stage) or f"Step {self._step} of {self._steps}"
 
-    def _enter(self, stage: Stage) -> RenderStaged:
+    def _enter(self, stage: Stage) -> None:
         self._stage, self._estimating = stage, False
+
+    def _begin(self, stage: Stage) -> RenderStaged:
+        """Enter a stage of which no more is known."""
+        self._enter(stage)
         return RenderStaged(stage=stage, basis="indeterminate", message=self._message)
 
     def _on_bar(self, stage: Stage, bar: Bar) -> RenderMail:
@@ -129,7 +131,7 @@ class BarWatch:
             )
         ]
         if bar.done == bar.total:
-            letters.append(self._enter("decoding"))
+            letters.append(self._begin("decoding"))
         return letters
 
 

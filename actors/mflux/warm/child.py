@@ -10,6 +10,7 @@ import trio
 
 from actors.mflux.engine import Tell
 from actors.mflux.oneshot import quotable
+from actors.mflux.silence import TICK_S
 from actors.mflux.warm.wire import (
     REPORT_BYTES,
     Draw,
@@ -30,7 +31,7 @@ from actors.mflux.warm.wire import (
     frame,
     job_mark,
 )
-from actors.mflux.watch import TICK_S, BarWatch
+from actors.mflux.watch import BarWatch
 from actors.pty import INTERRUPT_KEY, ExitStatus
 from protocol.errors import ImageFailed, ImageUnavailable
 from protocol.forecast import Forecast
