@@ -27,7 +27,9 @@ class WebSocketLimits(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes: int = 1024 * 1024
     """A message of the client, in all its fragments and after decompression; more closes with 1009."""
     close_timeout_s: float = 5.0
-    """How long the closing handshake may take before the connection is reset."""
+    """How long the closing handshake may take before our side of the stream ends."""
+    linger_s: float = 30.0
+    """How much longer a peer that reads slowly may take to come to our close before the connection is reset."""
     deflate: bool = False
     """Whether permessage-deflate (RFC 7692) is offered."""
 
@@ -168,6 +170,11 @@ class WebSocket:
             await self._read()
         self._transport.release()
 
+    def send_eof(self) -> None:
+        """End this side of the stream, behind all that is still to be written."""
+        self._eof_owed = True
+        self._pump()
+
     async def _read(self) -> None:
         """One read from the transport, through the protocol."""
         self.reading_since = trio.current_time()
@@ -289,8 +296,9 @@ async def open_websocket(
     """A WebSocket over `transport`, whose handshake `protocol` has accepted with `response`.
 
     When the block ends the connection is closed (1000; 1001 when cancelled, 1011 when it failed) within
-    `limits.close_timeout_s`; what the system has taken by then may still arrive. As with any nursery, what the block
-    raises arrives in an ExceptionGroup.
+    `limits.close_timeout_s`. Who reads slowly, and has yet to come to our close, is then listened to for another
+    `limits.linger_s`, unless cancelled: a pong that met a closed socket would be answered by a reset, which destroys
+    the close on its way. As with any nursery, what the block raises arrives in an ExceptionGroup.
     """
     async with trio.open_nursery() as nursery:
         websocket = WebSocket(transport, request, protocol, nursery)
@@ -303,11 +311,17 @@ async def open_websocket(
             websocket.close(CloseCode.GOING_AWAY if cancelled else CloseCode.INTERNAL_ERROR)
             raise
         finally:
-            with trio.move_on_after(limits.close_timeout_s, shield=True):
-                await websocket.finish()
-            if not websocket.backlog:
-                transport.release()  # a peer that reads slowly may have more to read, up to our close
-            websocket.abort()
+            try:
+                with trio.move_on_after(limits.close_timeout_s, shield=True) as patience:
+                    await websocket.finish()
+                if patience.cancelled_caught:
+                    websocket.send_eof()
+                    with trio.move_on_after(limits.linger_s):
+                        await websocket.finish()
+            finally:
+                if not websocket.backlog:
+                    transport.release()  # what the system has taken may still arrive
+                websocket.abort()
 
 
 def _nobody_waits() -> None:
