@@ -126,8 +126,7 @@ class _Dialogue:
                     if self._identity is not None:
                         patience.deadline = trio.current_time() + self._entrance.access.lasts_s(self._identity)
                     await trio.lowlevel.checkpoint()  # others' turn, and the flusher's: a frame may hold 1000 commands
-                    if closed := self._websocket.closed:
-                        raise closed
+                    self._websocket.check_open()
         if self._identity is None:
             self._hang_up(CLOSE_NO_HELLO, "no hello came")
         else:

@@ -101,9 +101,15 @@ class WebSocket:
     @property
     def closed(self) -> WebSocketClosed | None:
         """Why nothing more is received and `try_write` takes no more frames; None while the connection is open."""
+        return None if self._protocol.state is OPEN else self._closed()
+
+    def check_open(self) -> None:
+        """Raise WebSocketClosed when not open."""
+        if self._protocol.state is not OPEN:
+            raise self._closed()  # held by no variable, which its traceback would make a cycle
+
+    def _closed(self) -> WebSocketClosed:
         protocol = self._protocol
-        if protocol.state is OPEN:
-            return None
         sent_first = protocol.close_sent is not None and not protocol.close_rcvd_then_sent
         first = protocol.close_sent if sent_first else protocol.close_rcvd
         if first is None:
@@ -116,8 +122,7 @@ class WebSocket:
         Messages that came in one read are returned without a checkpoint between them.
         """
         while not self._inbox:
-            if closed := self.closed:
-                raise closed
+            self.check_open()
             await self._read()
         return self._inbox.popleft()
 
@@ -322,6 +327,7 @@ async def open_websocket(
                 if not websocket.backlog:
                     transport.release()  # what the system has taken may still arrive
                 websocket.abort()
+                protocol.parser.close()  # a generator that holds its protocol
 
 
 def _nobody_waits() -> None:
