@@ -12,7 +12,7 @@ import trio
 
 _log = structlog.get_logger(__name__)
 
-CALLS_A_PASS: Final = 256  # callbacks in a row before other tasks get their turn
+CALLS_A_PASS: Final = 64  # callbacks in a row before other tasks get their turn
 KEPT_CANCELLED: Final = 64  # cancelled timers that may lie in the heap whatever its size
 
 
