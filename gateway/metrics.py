@@ -24,7 +24,7 @@ from protocol.lifecycle import TERMINAL
 from protocol.outbox import Drop
 from protocol.view import SessionView
 
-LOOP_S: Final = 1.0  # between two looks at how late the event loop is
+LOOP_S: Final = 0.1  # between two looks at how late the event loop is
 LOOP_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 STEP_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 CANCEL_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
@@ -81,7 +81,7 @@ class Metrics:
         )
         self._etas = self._counter("etas", "Drawings whose first estimate could be compared with the truth")
         self._late = self._counter("etas_exceeded", "Those of them that took longer than its p90")
-        self._lag = self._histogram("loop_lag_seconds", "How late the event loop is, once a second", LOOP_BUCKETS)
+        self._lag = self._histogram("loop_lag_seconds", "How late the event loop is, ten times a second", LOOP_BUCKETS)
 
     def hear(self, view: SessionView, entries: Sequence[Entry]) -> None:
         """Count what a session has said; most of it, such as text, costs a look into one table."""

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -51,14 +51,16 @@ async def open_painter(
     *,
     history: History | None = None,
     writer: str = "",
+    sleep: Callable[[float], Awaitable[None]] = trio.sleep,
 ) -> AsyncIterator[ImageEngine]:
     """The painter that `image.engine` names; its workers, if it keeps any, are gone when the block ends.
 
-    `history` is what its ETAs are made of, `writer` the name of the engine that writes. Raises ConfigError.
+    `history` is what its ETAs are made of, `writer` the name of the engine that writes; `sim` takes its time by
+    `sleep`. Raises ConfigError.
     """
     image, jobs = config.image, config.data / "jobs"
     if image.engine == "sim":
-        yield SimImageEngine(_script(config.sim), artifacts, _named(image).choices(lambda _: True))
+        yield SimImageEngine(_script(config.sim), artifacts, sleep, _named(image).choices(lambda _: True))
         return
     if is_tape(image.engine):
         tape = await trio.to_thread.run_sync(load_tape, image.engine, "image.engine")

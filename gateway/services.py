@@ -91,9 +91,11 @@ async def open_services(
         metrics = Metrics()
         publish = _heard_by(hub.publish, metrics.hear, HatchLog().hear)
         log = await stack.enter_async_context(open_log(config, publish, now_s))
-        writer = await stack.enter_async_context(open_writer(config, environ, keeper))
+        writer = await stack.enter_async_context(open_writer(config, environ, keeper, sleep=ticker.sleep))
         painter = await stack.enter_async_context(
-            open_painter(config, artifacts, environ, keeper, history=log.history, writer=writer.name)
+            open_painter(
+                config, artifacts, environ, keeper, history=log.history, writer=writer.name, sleep=ticker.sleep
+            )
         )
         workshop = Workshop(
             llm=writer,

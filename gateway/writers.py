@@ -1,6 +1,6 @@
 """From settings to the writer; `auto` takes the LLM server that this machine runs, or the demo writer, and says so."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -31,18 +31,23 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_writer(
-    config: Config, environ: Mapping[str, str], keeper: Keeper | None = None, *, ports: tuple[int, ...] = LOCAL_PORTS
+    config: Config,
+    environ: Mapping[str, str],
+    keeper: Keeper | None = None,
+    *,
+    ports: tuple[int, ...] = LOCAL_PORTS,
+    sleep: Callable[[float], Awaitable[None]] = trio.sleep,
 ) -> AsyncIterator[LlmBackend]:
     """The writer that `llm.engine` names; a command is run as a server of our own until the block ends.
 
-    `auto` asks at `ports` of this machine. Raises ConfigError.
+    `auto` asks at `ports` of this machine; `sim` takes its time by `sleep`. Raises ConfigError.
     """
     llm = config.llm
     match llm.engine:
         case "demo":
             yield DemoWriter()
         case "sim":
-            yield SimWriter(_script(config.sim), config.sim.seed)
+            yield SimWriter(_script(config.sim), config.sim.seed, sleep)
         case tape if is_tape(tape):
             yield TapeWriter(await trio.to_thread.run_sync(load_tape, tape, "llm.engine"), config.tape.speed)
         case "auto":

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Annotated, Final
 
@@ -62,15 +62,18 @@ class WriterScript(msgspec.Struct, frozen=True, kw_only=True):
 class SimWriter:
     """Plays a WriterScript; the same seed and request give the same answer at the same times.
 
-    Faults are drawn anew for every request, in the order of their coming.
+    Faults are drawn anew for every request, in the order of their coming. `sleep` is for who has a cheaper one.
     """
 
     name = "sim"
 
-    def __init__(self, script: WriterScript, seed: int = 0) -> None:
+    def __init__(
+        self, script: WriterScript, seed: int = 0, sleep: Callable[[float], Awaitable[None]] = trio.sleep
+    ) -> None:
         self.maker = Maker(engine=self.name, version=own_version())
         self._script = script
         self._seed = seed
+        self._pause = sleep
         self._fates = random.Random(f"{seed}\0fates")
 
     def open_stream(self, request: LlmRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
@@ -108,12 +111,12 @@ class SimWriter:
             yield TextChunk(piece.replace(BLANK, stamp()) if script.stamps else piece)
             await self._sleep(script.tokens_per_piece / script.tokens_per_s, rng)
             if silent_at is not None and at <= silent_at < at + size:
-                await trio.sleep(script.stall_s)
+                await self._pause(script.stall_s)
         if finishes:
             yield Finished("stop")
 
     async def _sleep(self, seconds: float, rng: random.Random) -> None:
-        await trio.sleep(seconds * rng.uniform(1 - self._script.jitter, 1 + self._script.jitter))
+        await self._pause(seconds * rng.uniform(1 - self._script.jitter, 1 + self._script.jitter))
 
 
 def stamp() -> str:

@@ -1,6 +1,7 @@
 """A simulated image engine: scripted timing from a seed, in-process, no thread and no child, fit for virtual time."""
 
 import io
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final
 
@@ -44,14 +45,24 @@ class SimImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimImageEngine:
-    """Plays the script of each job's seed; crashes and stalls are drawn anew for every attempt, in their order."""
+    """Plays the script of each job's seed; crashes and stalls are drawn anew for every attempt, in their order.
+
+    `sleep` is for who has a cheaper one.
+    """
 
     name = "sim"
 
-    def __init__(self, script: SimImage, artifacts: ArtifactStore, choices: Choices | None = None) -> None:
+    def __init__(
+        self,
+        script: SimImage,
+        artifacts: ArtifactStore,
+        sleep: Callable[[float], Awaitable[None]] = trio.sleep,
+        choices: Choices | None = None,
+    ) -> None:
         self.choices = choices
         self._maker = Maker(engine=self.name, version=own_version())
         self._script = script
+        self._sleep = sleep
         self._fates = Random(f"{script.seed}/fates")
         self._pictures = [artifacts.store_png(_png(number)) for number in range(PICTURES)]
 
@@ -93,20 +104,20 @@ class SimImageEngine:
         crashes_at = self._one_of(steps, script.crashes)
         stalls_at = self._one_of(steps, script.stalls)
         try:
-            await trio.sleep(self._about(script.load_s, random))
+            await self._sleep(self._about(script.load_s, random))
             for step in range(steps):
                 if step == fails_at:
                     raise ImageFailed("the script says that this picture fails")
                 if step == crashes_at:
                     raise ImageFailed("the script says that this attempt crashes", retryable=True)
                 step_s = self._about(script.step_s, random) + script.stall_s * (step == stalls_at)
-                await trio.sleep(step_s)
+                await self._sleep(step_s)
                 left = (steps - step - 1) * script.step_s
                 eta_s = (left, left * (1 + script.jitter))
                 await tell(StepFinished(step=step + 1, steps=steps, step_s=round(step_s, 3), eta_s=eta_s))
             message = f"Decoding the picture {stamp()}" if script.stamps else "Decoding the picture"
             await tell(RenderStaged(stage="decoding", basis="indeterminate", message=message))
-            await trio.sleep(self._about(script.decode_s, random))
+            await self._sleep(self._about(script.decode_s, random))
             return self._pictures[random.randrange(PICTURES)]
         finally:
             with trio.CancelScope(shield=True):

@@ -120,14 +120,16 @@ class _Dialogue:
     async def run(self) -> None:
         """Raises WebSocketClosed in the end."""
         with trio.move_on_after(self._limits.hello_s) as patience:
+            until = patience.deadline
             while True:
                 for turn in _turns(decode_frame(await self._websocket.receive(), self._codec)):
+                    patience.deadline = math.inf  # what has come in time may take its time: sessions to be looked up
                     await self._take_turn(turn)
                     if self._identity is not None:
-                        patience.deadline = trio.current_time() + self._entrance.access.lasts_s(self._identity)
+                        until = trio.current_time() + self._entrance.access.lasts_s(self._identity)
+                    patience.deadline = until
                     await trio.lowlevel.checkpoint()  # others' turn, and the flusher's: a frame may hold 1000 commands
-                    if closed := self._websocket.closed:
-                        raise closed
+                    self._websocket.check_open()
         if self._identity is None:
             self._hang_up(CLOSE_NO_HELLO, "no hello came")
         else:

@@ -88,6 +88,7 @@ class Flusher:
             del self._links[link]
             link.open = False
             self._set_timer(link, None)
+            socket.on_writable = _nobody_waits  # the link, which holds the socket
 
     def mark(self, link: Link) -> None:
         """Something has been put into the link's outbox."""
@@ -206,6 +207,10 @@ def _writable(link: Link) -> bool:
 def _owes(link: Link) -> bool:
     """Whether there is more to write than progress that waits for its time."""
     return link.open and (bool(link.socket.backlog) or link.outbox.urgent)
+
+
+def _nobody_waits() -> None:
+    """What becomes of `on_writable`."""
 
 
 class _SharedFrames:

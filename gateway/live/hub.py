@@ -2,7 +2,8 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from msgspec import UNSET, UnsetType
 
@@ -21,7 +22,7 @@ _KEPT_VIEWS = 16  # of sessions that a watcher has seen end, before they are swe
 class Watcher:
     """One client's place at the hub: what it watches, and the link through which it is told."""
 
-    __slots__ = ("_sign", "link", "outbox", "owner", "views")
+    __slots__ = ("link", "outbox", "owner", "views")
 
     def __init__(
         self,
@@ -34,14 +35,8 @@ class Watcher:
     ) -> None:
         self.owner = owner
         self.views: dict[str, SessionView] = {}
-        self.outbox = Outbox(codec, limits, self._snapshot, on_drop)
+        self.outbox = Outbox(codec, limits, partial(_snapshot, self.views, sign), on_drop)
         self.link = socket_link(self.outbox)
-        self._sign = sign
-
-    def _snapshot(self, session: str, request_id: Id | UnsetType, previews: bool) -> Envelope:
-        id_ = None if request_id is UNSET else request_id
-        snapshot = self.views[session].snapshot(self._sign, id=id_, previews=previews)
-        return Envelope(Kind.RELIABLE, (snapshot,), session)
 
 
 class Hub:
@@ -103,7 +98,8 @@ class Hub:
         if watcher.outbox.too_slow or (ended and not owe_snapshot):
             return
         if len(watcher.views) > 2 * len(watcher.outbox.sessions) + _KEPT_VIEWS:
-            watcher.views = {session: watcher.views[session] for session in watcher.outbox.sessions}
+            for seen in watcher.views.keys() - watcher.outbox.sessions:
+                del watcher.views[seen]
         watcher.views[view.session] = view
         watcher.outbox.attach(
             view.session, max_hz=max_hz, previews=previews, owe_snapshot=owe_snapshot, request_id=request_id
@@ -169,6 +165,14 @@ class Hub:
                 case _:
                     envelopes.append(Envelope.of_session(session, entry))
         return envelopes
+
+
+def _snapshot(
+    views: Mapping[str, SessionView], sign: Sign, session: str, request_id: Id | UnsetType, previews: bool
+) -> Envelope:
+    """What an outbox asks for; it holds its watcher's views and not the watcher, which holds it."""
+    id_ = None if request_id is UNSET else request_id
+    return Envelope(Kind.RELIABLE, (views[session].snapshot(sign, id=id_, previews=previews),), session)
 
 
 def _discard(groups: dict[str, dict[Watcher, None]], name: str, watcher: Watcher) -> bool:

@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -11,7 +12,7 @@ import trio
 
 _log = structlog.get_logger(__name__)
 
-CALLS_A_PASS: Final = 256  # callbacks in a row before other tasks get their turn
+CALLS_A_PASS: Final = 64  # callbacks in a row before other tasks get their turn
 KEPT_CANCELLED: Final = 64  # cancelled timers that may lie in the heap whatever its size
 
 
@@ -59,6 +60,17 @@ class Ticker:
         heapq.heappush(self._heap, (when, next(self._order), timer))
         self._sleep.deadline = min(self._sleep.deadline, when)
         return timer
+
+    async def sleep(self, seconds: float) -> None:
+        """Like trio.sleep while this runs, for a third of its cost: no cancel scope of its own is made and expires."""
+        wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+        timer = self.at(trio.current_time() + seconds, wake)
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            timer.cancel()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; a callback that fails is logged."""

@@ -19,6 +19,7 @@ LATENCIES: Final = {
     "progress gap": "between two progress messages of a hatch that is drawn",
     "cancel": "cancel to its answer",
     "receipt": "cancel to `end` with its receipt",
+    "sweep": "the same for all that still ran at last, which are cancelled at once",
     "end": "start to `end`",
     "overhead": "start to `end`, beyond what the receipt says the hatch took",
     "round trip": "`ping` to `pong`, on a connection of its own",

@@ -42,7 +42,7 @@ STAMP_RANGE_S: Final = 60.0  # what is older was not written by this clock
 class Hatch:
     """One hatch of the swarm, as its starter sees it; times are seconds, `nan` for not yet."""
 
-    __slots__ = ("accepted", "asked_at", "cancelled_at", "is_over", "key", "plan", "session", "told_text")
+    __slots__ = ("accepted", "asked_at", "cancelled_at", "is_over", "key", "plan", "session", "swept", "told_text")
 
     def __init__(self, plan: HatchPlan, key: str, now: float) -> None:
         self.plan = plan
@@ -51,6 +51,7 @@ class Hatch:
         self.session = ""
         self.accepted = False
         self.cancelled_at: float | None = None
+        self.swept = False  # cancelled together with all that ran at last
         self.told_text = False
         self.is_over = False
 
@@ -115,10 +116,11 @@ class Member:
         request = HatchRequest(prompt=f"load {hatch.plan.number}", image=ImageOptions(seed=hatch.plan.seed))
         self._ask(Start(id=self._next_id, key=hatch.key, hatch=request), hatch)
 
-    def cancel(self, hatch: Hatch) -> None:
+    def cancel(self, hatch: Hatch, *, swept: bool = False) -> None:
         """Ask for the end of a hatch: by its session, or by its key if that is all there is."""
         if hatch.is_over or hatch.cancelled_at is not None:
             return
+        hatch.swept = swept
         hatch.cancelled_at = trio.current_time()
         if hatch.accepted:
             self._ask(Cancel(id=self._next_id, session=hatch.session), hatch)
@@ -266,7 +268,8 @@ class Member:
                 self._measures.refusals[code] += 1
                 self._over(asked.hatch, "refused")
             case Cancel(), Ok():
-                self._time("cancel", took_s)
+                if asked.hatch is not None and not asked.hatch.swept:
+                    self._time("cancel", took_s)
             case Watch(), Snapshot():
                 pass
             case _, Error(code=code, retryable=True):
@@ -313,7 +316,7 @@ class Member:
             self._time("end", now - hatch.asked_at)
             self._time("overhead", max(0.0, now - hatch.asked_at - message.receipt.total_ms / 1000))
             if hatch.cancelled_at is not None and testimony.outcome == "cancelled":
-                self._time("receipt", now - hatch.cancelled_at)
+                self._time("sweep" if hatch.swept else "receipt", now - hatch.cancelled_at)
         self._over(hatch, testimony.outcome)
 
     def _over(self, hatch: Hatch, outcome: str) -> None:

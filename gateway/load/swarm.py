@@ -84,7 +84,7 @@ class Swarm:
             member.hurry()  # or slow readers would be told of ends long after them
         await self._work(profile.finish_s / 2, idle=self._is_idle)
         for hatch, member in self._running.items():
-            member.cancel(hatch)
+            member.cancel(hatch, swept=True)
         await self._work(profile.finish_s, idle=self._is_idle)
         for member in self._members:
             for violation in member.unanswered():

@@ -80,6 +80,7 @@ def negotiate(request: UpgradeRequest, admit: Admit, limits: WebSocketLimits) ->
     )
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     response = protocol.accept(HandshakeRequest(request.path, HandshakeHeaders(headers)))
+    del protocol.select_subprotocol  # which is bound to the protocol: a cycle
     if response.status_code == 101:
         response.headers.update(BRIDLE)
         return Handshake(protocol, response.serialize(), admission.serve)

@@ -27,7 +27,9 @@ class WebSocketLimits(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes: int = 1024 * 1024
     """A message of the client, in all its fragments and after decompression; more closes with 1009."""
     close_timeout_s: float = 5.0
-    """How long the closing handshake may take before the connection is reset."""
+    """How long the closing handshake may take before our side of the stream ends."""
+    linger_s: float = 30.0
+    """How much longer a peer that reads slowly may take to come to our close before the connection is reset."""
     deflate: bool = False
     """Whether permessage-deflate (RFC 7692) is offered."""
 
@@ -99,9 +101,15 @@ class WebSocket:
     @property
     def closed(self) -> WebSocketClosed | None:
         """Why nothing more is received and `try_write` takes no more frames; None while the connection is open."""
+        return None if self._protocol.state is OPEN else self._closed()
+
+    def check_open(self) -> None:
+        """Raise WebSocketClosed when not open."""
+        if self._protocol.state is not OPEN:
+            raise self._closed()  # held by no variable, which its traceback would make a cycle
+
+    def _closed(self) -> WebSocketClosed:
         protocol = self._protocol
-        if protocol.state is OPEN:
-            return None
         sent_first = protocol.close_sent is not None and not protocol.close_rcvd_then_sent
         first = protocol.close_sent if sent_first else protocol.close_rcvd
         if first is None:
@@ -114,8 +122,7 @@ class WebSocket:
         Messages that came in one read are returned without a checkpoint between them.
         """
         while not self._inbox:
-            if closed := self.closed:
-                raise closed
+            self.check_open()
             await self._read()
         return self._inbox.popleft()
 
@@ -167,6 +174,11 @@ class WebSocket:
         while self._protocol.state is not CLOSED:
             await self._read()
         self._transport.release()
+
+    def send_eof(self) -> None:
+        """End this side of the stream, behind all that is still to be written."""
+        self._eof_owed = True
+        self._pump()
 
     async def _read(self) -> None:
         """One read from the transport, through the protocol."""
@@ -289,8 +301,9 @@ async def open_websocket(
     """A WebSocket over `transport`, whose handshake `protocol` has accepted with `response`.
 
     When the block ends the connection is closed (1000; 1001 when cancelled, 1011 when it failed) within
-    `limits.close_timeout_s`; what the system has taken by then may still arrive. As with any nursery, what the block
-    raises arrives in an ExceptionGroup.
+    `limits.close_timeout_s`. Who reads slowly, and has yet to come to our close, is then listened to for another
+    `limits.linger_s`, unless cancelled: a pong that met a closed socket would be answered by a reset, which destroys
+    the close on its way. As with any nursery, what the block raises arrives in an ExceptionGroup.
     """
     async with trio.open_nursery() as nursery:
         websocket = WebSocket(transport, request, protocol, nursery)
@@ -303,11 +316,18 @@ async def open_websocket(
             websocket.close(CloseCode.GOING_AWAY if cancelled else CloseCode.INTERNAL_ERROR)
             raise
         finally:
-            with trio.move_on_after(limits.close_timeout_s, shield=True):
-                await websocket.finish()
-            if not websocket.backlog:
-                transport.release()  # a peer that reads slowly may have more to read, up to our close
-            websocket.abort()
+            try:
+                with trio.move_on_after(limits.close_timeout_s, shield=True) as patience:
+                    await websocket.finish()
+                if patience.cancelled_caught:
+                    websocket.send_eof()
+                    with trio.move_on_after(limits.linger_s):
+                        await websocket.finish()
+            finally:
+                if not websocket.backlog:
+                    transport.release()  # what the system has taken may still arrive
+                websocket.abort()
+                protocol.parser.close()  # a generator that holds its protocol
 
 
 def _nobody_waits() -> None:

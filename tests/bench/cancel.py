@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from gateway.config import SimConfig
 from protocol.commands import Cancel
 from protocol.events import End
 from tests.bench import cost
@@ -20,7 +21,9 @@ ONE_BY_ONE: Final = 30
 AT_ONCE: Final = 200
 SPAWNS: Final = 300
 LOAD: Final = 2000  # sessions that are being written
-LOAD_TOKENS_PER_S: Final = 4.0  # one event a second of each, for longer than a part of this takes
+LOAD_WRITER: Final = SimConfig(tokens=400, tokens_per_s=1.0, tokens_per_piece=1)
+"""One event a second of each session of the load, for longer than anything here is waited for: once they are written,
+they want the slots, and would have children that never end."""
 
 
 def run() -> list[Figure]:
@@ -47,7 +50,7 @@ def run() -> list[Figure]:
 @contextmanager
 def _open(image: str, load: int = 0) -> Iterator[tuple[Server, Line]]:
     with tempfile.TemporaryDirectory() as data:
-        settings = config(data, image=image, image_slots=SPAWNS, llm_slots=max(load, 1), tokens_per_s=LOAD_TOKENS_PER_S)
+        settings = config(data, image=image, image_slots=SPAWNS, llm_slots=max(load, 1), sim=LOAD_WRITER)
         with open_server(settings) as server:
             line = Line(server.port)
             if load:

@@ -21,6 +21,7 @@ ELSEWHERE: Final = f"taskset -c {CLIENT_CORE} "  # before an image command: its 
 HEARTBEAT_S: Final = 600.0  # longer than any run: the clients do not answer
 MANY: Final = 100_000
 STOP_S: Final = 30.0
+PLAIN: Final = SimConfig()
 
 
 class Server:
@@ -57,7 +58,7 @@ def config(
     image: str = "sim",
     image_slots: int = 1,
     llm_slots: int = 2,
-    tokens_per_s: float = 40.0,
+    sim: SimConfig = PLAIN,
 ) -> Config:
     """Settings for many hatches of one client: simulated writers, and whatever painter."""
     return Config(
@@ -66,7 +67,7 @@ def config(
         llm=LlmConfig(engine="sim", slots=llm_slots),
         image=ImageConfig(engine=image, slots=image_slots),
         hatch=HatchConfig(running=MANY, queued=MANY),
-        sim=SimConfig(tokens_per_s=tokens_per_s),
+        sim=sim,
     )
 
 

@@ -184,10 +184,10 @@ class VirtualClient:
             id_ = next(self._ids)
             with suppress(PeerGone):
                 await link.send(command(id=id_, **fields))
-            while self._link is link:
-                if id_ in self._answers:
-                    return self._answers.pop(id_)
+            while self._link is link and id_ not in self._answers:
                 await self._more.wait()
+            if id_ in self._answers:  # perhaps the last that came over this connection
+                return self._answers.pop(id_)
 
     async def end(self, session: str) -> End | None:
         """How a session ended; None if a gateway has taken the answer with it."""

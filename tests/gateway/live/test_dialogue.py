@@ -10,6 +10,8 @@ import trio_websocket
 
 from gateway.serve import Gateway
 from protocol.codec import Codec
+from protocol.errors import NotFound
+from protocol.view import SessionView
 from tests.helpers.contract import check_messages
 from tests.helpers.dialogues import ALL_WAYS, SLOW_DRAWING, UPGRADE, in_state, sole
 from tests.helpers.gateways import PERSONA, running_gateway
@@ -89,6 +91,23 @@ async def test_nothing_is_done_before_hello_and_hello_still_may_come(gateway: Ga
             assert (error["type"], error["code"]) == ("error", "bad_message")
         assert (await wire.ask("hello"))["type"] == "welcome"
         assert (await wire.ask("list"))["items"] == []
+
+
+async def test_a_hello_that_came_in_time_may_take_longer_to_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_gateway(tmp_path, server__hello_s=0.1) as gateway:
+
+        async def look_long(_owner: str, _session: str) -> SessionView:
+            await trio.sleep(0.3)
+            raise NotFound("no such session")
+
+        monkeypatch.setattr(gateway.services.sessions, "view", look_long)
+        async with open_wire(gateway.url, greet=False) as wire:
+            cursor = {"session": "0" * 20, "epoch": 1, "seq": 1, "offset": 0}
+            welcome = await wire.ask("hello", resume=[cursor])
+            assert welcome["resumed"] == [{"session": "0" * 20, "result": "gone"}]
+            assert (await wire.ask("ping"))["type"] == "pong"
 
 
 async def test_no_hello_in_time_closes_with_4502(tmp_path: Path) -> None:

@@ -130,3 +130,23 @@ async def test_cancelled_timers_do_not_pile_up(ticker: Ticker, autojump_clock: t
         ticker.at(trio.current_time() + 1000, lambda: None).cancel()
     assert len(ticker._heap) <= 2 * KEPT_CANCELLED + 2
     await called.wait()
+
+
+async def test_sleepers_wake_in_time_and_a_cancelled_one_at_once(
+    ticker: Ticker, autojump_clock: trio.testing.MockClock
+) -> None:
+    woken: list[float] = []
+    start = trio.current_time()
+
+    async def sleep(seconds: float) -> None:
+        await ticker.sleep(seconds)
+        woken.append(trio.current_time() - start)
+
+    async with trio.open_nursery() as nursery:
+        for seconds in (3, 0, 1):
+            nursery.start_soon(sleep, seconds)
+        with trio.move_on_after(2) as patience:
+            await ticker.sleep(1000)
+        assert patience.cancelled_caught
+        assert trio.current_time() == start + 2
+    assert woken == [0, 1, 3]

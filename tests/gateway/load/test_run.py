@@ -144,6 +144,18 @@ async def test_a_gateway_of_its_own_passes_the_smoke_test(tmp_path: Path) -> Non
     assert page.count("<svg") >= 4
 
 
+async def test_what_is_cancelled_together_at_last_is_timed_by_itself(tmp_path: Path) -> None:
+    endless = "connections = 2\nduration_s = 0.5\nfinish_s = 1.0\nengines = {step_s = 60.0}\n"
+    await trio.Path(tmp_path / "endless.toml").write_text(endless)
+    status, _, err = await run_hatchery("load", "--profile", "endless.toml", "--json", "report.json", cwd=tmp_path)
+    report = msgspec.json.decode(await trio.Path(tmp_path / "report.json").read_bytes(), type=Report)
+    assert (status, report.violations, err) == (0, [], "")
+    counts = {latency.name: latency.quantiles.count for latency in report.latencies}
+    assert counts["sweep"] == report.sessions["cancelled"] == report.sessions["started"] > 0
+    assert "cancel" not in counts
+    assert "receipt" not in counts
+
+
 async def test_memory_above_the_bound_is_named(tmp_path: Path, once: str) -> None:
     await trio.Path(once).write_text(ONCE + "memory_mib = 1\n[engines]\ntokens_per_s = 4000\nstep_s = 0.01\n")
     status, report = await ordered(tmp_path, once, None)

@@ -113,6 +113,34 @@ async def test_a_stuck_reader_does_not_slow_the_others_and_ends_with_the_server(
     await stuck_client.aclose()
 
 
+@pytest.mark.parametrize("most", [50, 100_000], ids=["the system holds it all", "a backlog"])
+async def test_a_slow_reader_that_still_answers_pings_comes_to_our_close(most: int) -> None:
+    sent: list[bytes] = []
+    begun = trio.Event()
+
+    async def give_up(websocket: WebSocket) -> None:
+        while not websocket.backlog and len(sent) < most:
+            sent.append(frame(Opcode.BINARY, b"%5d" % len(sent) * 100))
+            assert websocket.try_write(sent[-1])
+        websocket.close(4000)
+        begun.set()
+
+    limits = WebSocketLimits(close_timeout_s=0.05, linger_s=10)
+    with trio.socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with over_tcp(welcome(give_up), limits) as address:
+            await slow.connect(address)
+            await slow.send(HANDSHAKE + b"\r\n")
+            await begun.wait()
+            await trio.sleep(0.2)  # longer than the closing handshake may take
+            await slow.send(masked(Opcode.PONG))
+            await trio.sleep(0.1)  # a reset would be here by now
+            received = bytearray()
+            while data := await slow.recv(65536):
+                received += data
+    assert received.endswith(b"".join(sent) + frame(Opcode.CLOSE, struct.pack("!H", 4000)))
+
+
 async def test_500_sockets_and_every_answer_arrives() -> None:
     async def talk(address: Address, number: int) -> None:
         async with await trio.open_tcp_stream(*address) as stream:
