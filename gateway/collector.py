@@ -3,7 +3,11 @@
 import gc
 from typing import Final
 
-FULL_EVERY: Final = 200
+YOUNG: Final = 5000
+"""New objects that are looked at together; Python has 700, fewer than wait for a tick in a gateway that is busy."""
+MIDDLE_EVERY: Final = 2
+"""Collections of young objects between two of all that are not old; Python has 10, of fewer objects each."""
+FULL_EVERY: Final = 100
 """Collections of the middle generation, each of thousands of new objects, between two of everything; Python has 10.
 
 Neither hatches that end nor connections that close leave anything to it: it is there for what we do not know of.
@@ -18,5 +22,4 @@ def calm_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, FULL_EVERY)
+    gc.set_threshold(YOUNG, MIDDLE_EVERY, FULL_EVERY)

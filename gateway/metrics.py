@@ -17,6 +17,7 @@ from starlette.routing import Route
 from actors.hatch import Workshop
 from gateway.live.hub import Hub
 from gateway.live.ticker import Ticker
+from gateway.tally import TallyHistogram
 from protocol.commands import StateName
 from protocol.events import End, Progress, Stage, State
 from protocol.journal import Entry, EpochBegun
@@ -74,7 +75,8 @@ class Metrics:
         self._drops = self._counter(
             "outbox_drops", "What slow clients lost: previews, progress, all for a snapshot", "kind"
         )
-        self._steps = self._histogram("step_seconds", "Time of one step of a picture", STEP_BUCKETS)
+        self._steps = TallyHistogram("hatchery_step_seconds", "Time of one step of a picture", STEP_BUCKETS)
+        self.registry.register(self._steps)
         self._cancels = self._histogram("cancel_latency_seconds", "From a cancel to its end", CANCEL_BUCKETS)
         self._eta_errors = self._histogram(
             "eta_error_ratio", "How far the first estimate of a drawing was off, as a share of the truth", ETA_BUCKETS
@@ -132,7 +134,7 @@ class Metrics:
         course.state, course.since = entry.state, trio.current_time()
 
     def _on_progress(self, course: _Course, entry: Progress) -> None:
-        if entry.eta_s is not None and entry.stage in DRAWING and math.isnan(course.told_at):
+        if math.isnan(course.told_at) and entry.eta_s is not None and entry.stage in DRAWING:
             course.told_at = trio.current_time()
             course.ends_p50, course.ends_p90 = (course.told_at + seconds for seconds in entry.eta_s)
         if entry.stage != "steps" or entry.step is None or entry.step <= course.step:

@@ -17,6 +17,10 @@ MakeSnapshot = Callable[[str, Id | UnsetType, bool], Envelope]
 DELTAS_APART: Final = 64  # deltas that wait as they came, before they are joined
 OWED_BYTES: Final = 64  # what an owed snapshot counts for until it is built, besides its request id
 
+_PROGRESS: Final = Kind.PROGRESS  # an enum's members cost more to look up than names of the module
+_PREVIEW: Final = Kind.PREVIEW
+_RELIABLE: Final = Kind.RELIABLE
+
 
 class TooSlow(Exception):
     """Even answers and snapshots alone exceed the bound: this client cannot be waited for."""
@@ -56,7 +60,7 @@ class Frame:
 
 
 class Attachment:
-    """One session in one outbox; `bytes` is the encoded size of all that waits.
+    """One session in one outbox; `bytes` is the encoded size of all that waits, 0 when nothing does.
 
     `queued` and `throttled` are the outbox's: the attachment waits to be drained, or for its next progress.
     """
@@ -64,6 +68,7 @@ class Attachment:
     __slots__ = (
         "_codec",
         "_events",
+        "_events_bytes",
         "_interval",
         "_owed",
         "_preview",
@@ -84,8 +89,9 @@ class Attachment:
         self.queued = False
         self.throttled = False
         self._codec = codec
-        self._owed: list[Id | UnsetType] = []
+        self._owed: tuple[Id | UnsetType, ...] = ()  # no list: nearly always empty, and then it is no memory to look at
         self._events: list[Envelope] = []
+        self._events_bytes = 0
         self._progress: Envelope | None = None
         self._preview: Envelope | None = None
         self._previews = False
@@ -95,7 +101,7 @@ class Attachment:
     @property
     def due_at(self) -> float | None:
         """When something of it can be sent: -inf for at once, seconds for progress that waits, None for nothing."""
-        if self._events or self._owed or self._preview is not None:
+        if self._events_bytes or self._owed or self._preview is not None:
             return -inf
         return None if self._progress is None else self._progress_at
 
@@ -109,52 +115,44 @@ class Attachment:
 
     def offer(self, envelope: Envelope) -> bool:
         """Owe an event, unless a snapshot is owed that will include it; whether it was taken up."""
-        if self._owed:
+        kind = envelope.kind
+        if self._owed or (kind is _PREVIEW and not self._previews):
             return False
-        match envelope.kind:
-            case Kind.PROGRESS:
-                if self._progress is not None:
-                    self.drop_progress()
-                self._progress = envelope
-            case Kind.PREVIEW if not self._previews:
-                return False
-            case Kind.PREVIEW:
-                self.drop_preview()
-                self._preview = envelope
-            case _:
-                self._append(envelope)
-                return True
-        self.bytes += len(envelope.element(self._codec))
-        return True
-
-    def _append(self, envelope: Envelope) -> None:
-        events = self._events
-        if envelope.kind is Kind.RELIABLE:
-            if isinstance(envelope.messages[-1], End):
+        size = len(envelope.element(self._codec))
+        if kind is _PROGRESS:
+            if self._progress is not None:
                 self.drop_progress()
-                self.drop_preview()
-        elif len(events) % DELTAS_APART == DELTAS_APART - 1:
-            self._join()
-        self._events.append(envelope)
-        self.bytes += len(envelope.element(self._codec))
+            self._progress = envelope
+        elif kind is _PREVIEW:
+            self.drop_preview()
+            self._preview = envelope
+        else:
+            if kind is _RELIABLE:
+                if isinstance(envelope.messages[-1], End):
+                    self.drop_progress()
+                    self.drop_preview()
+            elif len(self._events) % DELTAS_APART == DELTAS_APART - 1:
+                self._join()
+            self._events.append(envelope)
+            self._events_bytes += size
+        self.bytes += size
+        return True
 
     def _join(self) -> None:
         """Make one message of each run of deltas; together, as joining one by one would encode each of them again."""
-        if len(self._events) > 1:
-            self.bytes -= self._events_bytes()
-            self._events = join_deltas(self._events)
-            self.bytes += self._events_bytes()
-
-    def _events_bytes(self) -> int:
-        return sum([len(envelope.element(self._codec)) for envelope in self._events])
+        self._events = join_deltas(self._events)
+        before, codec = self._events_bytes, self._codec
+        self._events_bytes = sum([len(envelope.element(codec)) for envelope in self._events])
+        self.bytes += self._events_bytes - before
 
     def owe(self, request_id: Id | UnsetType) -> None:
         """Replace all that waits by a snapshot: one for each request id, which also serves where none was asked for."""
         self.drop_progress()
         self.drop_preview()
         dropped, self._events = self._events, []
+        self.bytes -= self._events_bytes
+        self._events_bytes = 0
         for envelope in dropped:
-            self.bytes -= len(envelope.element(self._codec))
             if isinstance(built := envelope.messages[-1], Snapshot | Error):
                 self._owe(built.id)
         self._owe(request_id)
@@ -179,46 +177,52 @@ class Attachment:
 
     def take(self, frame: Frame, now: float, make_snapshot: MakeSnapshot) -> bool:
         """Move what is due at `now` seconds into the frame; whether all of it fitted. Raises TooSlow."""
-        while self._events or self._owed:
-            if not self._events:
-                self._events.append(make_snapshot(self.session, self._settle(), self._previews))
-                self.bytes += len(self._events[0].element(self._codec))
-            last = self._events[-1].messages[-1]
-            self._join()
-            self.bytes -= frame.take_from(self._events, self._codec)
-            if self._events:
+        while self._events_bytes or self._owed:
+            if not self._take_events(frame, make_snapshot):
                 return False
-            self.ended = isinstance(last, End | Error) or (isinstance(last, Snapshot) and last.end is not UNSET)
-        if self._progress is not None and not self._take_progress(frame, self._progress, now):
-            return False
-        return self._preview is None or self._take_preview(frame, self._preview)
-
-    def _take_progress(self, frame: Frame, progress: Envelope, now: float) -> bool:
-        if self._progress_at > now:
-            return True
-        if not frame.take(progress, len(progress.element(self._codec))):
-            return False
-        self.drop_progress()
-        if self._interval:
-            self._progress_at = now + self._interval
+        progress = self._progress
+        if progress is not None and self._progress_at <= now:
+            size = len(progress.element(self._codec))
+            if not frame.take(progress, size):
+                return False
+            self._progress = None
+            self.bytes -= size
+            if self._interval:
+                self._progress_at = now + self._interval
+        if self._preview is not None:
+            if not frame.take(self._preview, len(self._preview.element(self._codec))):
+                return False
+            self.drop_preview()
         return True
 
-    def _take_preview(self, frame: Frame, preview: Envelope) -> bool:
-        if not frame.take(preview, len(preview.element(self._codec))):
+    def _take_events(self, frame: Frame, make_snapshot: MakeSnapshot) -> bool:
+        if not self._events:
+            snapshot = make_snapshot(self.session, self._settle(), self._previews)
+            self._events.append(snapshot)
+            self._events_bytes = len(snapshot.element(self._codec))
+            self.bytes += self._events_bytes
+        elif len(self._events) > 1:
+            self._join()
+        last = self._events[-1].messages[-1]
+        taken = frame.take_from(self._events, self._codec)
+        self._events_bytes -= taken
+        self.bytes -= taken
+        if self._events:
             return False
-        self.drop_preview()
+        self.ended = isinstance(last, (End, Error)) or (isinstance(last, Snapshot) and last.end is not UNSET)
         return True
 
     def _owe(self, request_id: Id | UnsetType) -> None:
         if request_id is UNSET and self._owed:
             return
-        if self._owed == [UNSET]:
+        if self._owed == (UNSET,):
             self._settle()
-        self._owed.append(request_id)
+        self._owed += (request_id,)
         self.bytes += _owed_bytes(request_id)
 
     def _settle(self) -> Id | UnsetType:
-        request_id = self._owed.pop(0)
+        request_id, *others = self._owed
+        self._owed = tuple(others)
         self.bytes -= _owed_bytes(request_id)
         return request_id
 

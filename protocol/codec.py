@@ -52,8 +52,9 @@ _BATCH: Final[dict[Codec, _Json[list[msgspec.Raw]] | _Msgpack[list[msgspec.Raw]]
 }
 _PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
-_JSON_ENCODER: Final = msgspec.json.Encoder()
-_MSGPACK_ENCODER: Final = msgspec.msgpack.Encoder()
+_encode_json: Final = msgspec.json.Encoder().encode
+_encode_msgpack: Final = msgspec.msgpack.Encoder().encode
+_JSON: Final = Codec.JSON  # an enum's members cost more to look up than a name of the module
 
 
 def decode_frame(data: str | bytes, codec: Codec) -> list[AnyCommand | Rejected]:
@@ -127,13 +128,16 @@ def _field(reason: str) -> str | None:
 
 def encode_message(message: Event, codec: Codec) -> bytes:
     """One message, as an element of a server frame."""
-    return _JSON_ENCODER.encode(message) if codec is Codec.JSON else _MSGPACK_ENCODER.encode(message)
+    return _encode_json(message) if codec is _JSON else _encode_msgpack(message)
 
 
-def join_elements(elements: Sequence[bytes], count: int, codec: Codec) -> bytes:
-    """A server frame's payload: an array of `count` messages that are already encoded (an element may hold several)."""
-    if codec is Codec.JSON:
-        return b"[" + b",".join(elements) + b"]"
+def json_array(elements: Sequence[bytes]) -> bytes:
+    """A server frame's payload in JSON, of messages that are already encoded."""
+    return b"[" + b",".join(elements) + b"]"
+
+
+def msgpack_array(elements: Sequence[bytes], count: int) -> bytes:
+    """The same in MessagePack, of `count` messages: an element may hold several."""
     return _array_header(count) + b"".join(elements)
 
 

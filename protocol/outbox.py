@@ -7,7 +7,7 @@ wait for it are bounded, and what no longer fits is replaced by a snapshot of th
 import heapq
 from collections.abc import Callable, KeysView
 from math import inf
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -21,6 +21,8 @@ __all__ = ["Drop", "MakeSnapshot", "Outbox", "OutboxLimits", "TooSlow"]
 
 Drop = Literal["preview", "progress", "session", "client"]
 
+_RELIABLE: Final = Kind.RELIABLE  # an enum's members cost more to look up than names of the module
+
 
 class OutboxLimits(msgspec.Struct, frozen=True):
     """Bytes that may wait for one client, and bytes of messages in one frame (a longer message has its own)."""
@@ -31,6 +33,9 @@ class OutboxLimits(msgspec.Struct, frozen=True):
 
 class Outbox:
     """One client's outbox; `bytes` is the encoded size of all that waits in it.
+
+    `urgent` says whether something waits that should not wait for a tick: an answer, a reliable event or a snapshot,
+    or that the client is too slow.
 
     `make_snapshot` is called when a snapshot is sent, `on_drop` when something is given up to stay within the bound: a
     preview, a progress event, a session's events for a snapshot, or all that the client was owed. The session is
@@ -46,11 +51,11 @@ class Outbox:
         "_on_drop",
         "_ready",
         "_throttled",
-        "_urgent",
         "bytes",
         "codec",
         "limits",
         "too_slow",
+        "urgent",
     )
 
     def __init__(
@@ -70,17 +75,12 @@ class Outbox:
         self._answers: list[Envelope] = []
         self._ready: list[Attachment] = []
         self._throttled: list[tuple[float, str]] = []  # a heap of sessions whose progress waits for its time
-        self._urgent = False
+        self.urgent = False
 
     @property
     def sessions(self) -> KeysView[str]:
         """The sessions attached."""
         return self._attached.keys()
-
-    @property
-    def urgent(self) -> bool:
-        """Whether something waits that should not wait for a tick: an answer, a reliable event or a snapshot."""
-        return self.too_slow or (self._urgent and bool(self._answers or self._ready))
 
     def attached(self, session: str) -> bool:
         """Whether events of this session are delivered."""
@@ -105,7 +105,7 @@ class Outbox:
         attachment.wish(max_hz, previews)
         if owe_snapshot:
             attachment.owe(request_id)
-            self._urgent = True
+            self.urgent = True
         self._changed(attachment, before)
 
     def detach(self, session: str) -> None:
@@ -117,6 +117,7 @@ class Outbox:
         self._remove(attachment)
         if attachment.queued:
             self._ready.remove(attachment)
+            self._calm_down()
         for answer in attachment.answer(self._make_snapshot):
             self.say(answer)
 
@@ -126,7 +127,7 @@ class Outbox:
         if attachment is not None:
             before = attachment.bytes
             attachment.owe(UNSET)
-            self._urgent = True
+            self.urgent = True
             self._changed(attachment, before)
 
     def say(self, envelope: Envelope) -> None:
@@ -135,8 +136,9 @@ class Outbox:
             return
         self._answers.append(envelope)
         self.bytes += len(envelope.element(self.codec))
-        self._urgent = True
-        self._check_bound()
+        self.urgent = True
+        if self.bytes > self.limits.max_bytes:
+            self._shed()
 
     def offer(self, envelope: Envelope) -> None:
         """Owe an event of a session, if that is attached and no snapshot is owed that will include it."""
@@ -146,9 +148,13 @@ class Outbox:
         before = attachment.bytes
         if not attachment.offer(envelope):
             return
-        if envelope.kind is Kind.RELIABLE:
-            self._urgent = True
-        self._changed(attachment, before)
+        if envelope.kind is _RELIABLE:
+            self.urgent = True
+        self.bytes += attachment.bytes - before
+        if not attachment.queued:
+            self._schedule(attachment)
+        if self.bytes > self.limits.max_bytes:
+            self._shed()
 
     def due(self, now: float) -> float | None:
         """When something can be sent: `now`, a later time in seconds (throttled progress), None if nothing is owed."""
@@ -170,16 +176,20 @@ class Outbox:
         while self._throttled and self._throttled[0][0] <= now:
             attachment = self._attached[heapq.heappop(self._throttled)[1]]
             attachment.throttled = False
-            self._queue(attachment)
+            if not attachment.queued:
+                attachment.queued = True
+                self._ready.append(attachment)
         frame = Frame(self.limits.frame_bytes, self.limits.max_bytes)
         try:
-            self.bytes -= frame.take_from(self._answers, self.codec)
+            if self._answers:
+                self.bytes -= frame.take_from(self._answers, self.codec)
             if not self._answers:
                 self._drain_sessions(frame, now)
         except TooSlow:
             self._give_up()
             raise
-        self._urgent = self._urgent and bool(self._answers or self._ready)
+        if self.urgent:
+            self._calm_down()
         return frame.envelopes
 
     def _drain_sessions(self, frame: Frame, now: float) -> None:
@@ -195,37 +205,34 @@ class Outbox:
             attachment.queued = False
             if attachment.ended:
                 self._remove(attachment)
-            else:
+            elif attachment.bytes:
                 self._schedule(attachment)
 
     def _changed(self, attachment: Attachment, before: int) -> None:
         self.bytes += attachment.bytes - before
         if not attachment.queued:
             self._schedule(attachment)
-        self._check_bound()
+        if self.bytes > self.limits.max_bytes:
+            self._shed()
+
+    def _calm_down(self) -> None:
+        self.urgent = self.urgent and bool(self._answers or self._ready)
 
     def _schedule(self, attachment: Attachment) -> None:
+        """Put an attachment that is not queued where it will be found when it is due."""
         when = attachment.due_at
         if when == -inf:
-            self._queue(attachment)
-        elif when is not None and not attachment.queued and not attachment.throttled:
-            attachment.throttled = True
-            heapq.heappush(self._throttled, (when, attachment.session))
-
-    def _queue(self, attachment: Attachment) -> None:
-        if not attachment.queued:
             attachment.queued = True
             self._ready.append(attachment)
+        elif when is not None and not attachment.throttled:
+            attachment.throttled = True
+            heapq.heappush(self._throttled, (when, attachment.session))
 
     def _remove(self, attachment: Attachment) -> None:
         del self._attached[attachment.session]
         if attachment.throttled:
             self._throttled = [entry for entry in self._throttled if entry[1] != attachment.session]
             heapq.heapify(self._throttled)
-
-    def _check_bound(self) -> None:
-        if self.bytes > self.limits.max_bytes:
-            self._shed()
 
     def _shed(self) -> None:
         """Make room: without previews, without progress, then with snapshots for the sessions that hold most."""
@@ -248,7 +255,7 @@ class Outbox:
             if before <= OWED_BYTES or self.bytes <= self.limits.max_bytes // 2:  # half: not to search again soon
                 break
             attachment.owe(UNSET)
-            self._urgent = True
+            self.urgent = True
             self.bytes += attachment.bytes - before
             self._on_drop("session")
         if self.bytes > self.limits.max_bytes:
@@ -256,7 +263,7 @@ class Outbox:
 
     def _give_up(self) -> None:
         self._on_drop("client")
-        self.too_slow = True
+        self.too_slow = self.urgent = True
         self.bytes = 0
         for queue in (self._answers, self._ready, self._throttled, self._attached):
             queue.clear()

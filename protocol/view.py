@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from protocol.commands import Cursor, Id, StateName
-from protocol.events import Artifact, End, PersonaReady, Preview, Progress, SessionItem, Snapshot, State, Text
+from protocol.events import Artifact, End, PersonaReady, Preview, Progress, SessionItem, Snapshot, State, Text, Thinking
 from protocol.journal import Entry, Epitaph, EpochBegun, SessionRecord
 from protocol.maker import Maker
 from protocol.persona import extend
@@ -19,11 +19,12 @@ class SessionView:
 
     __slots__ = (
         "artifacts", "attempt", "end", "epoch", "offset", "persona", "preview", "progress", "reason", "record", "seq",
-        "state", "writer",
+        "session", "state", "writer",
     )  # fmt: skip
 
     def __init__(self, record: SessionRecord) -> None:
         self.record = record
+        self.session = record.session
         self.epoch = 1
         self.seq = 0
         self.offset = 0
@@ -37,11 +38,6 @@ class SessionView:
         self.artifacts: list[Artifact] = []
         self.end: End | None = None
 
-    @property
-    def session(self) -> str:
-        """The session's id."""
-        return self.record.session
-
     def apply(self, entry: Entry) -> None:
         """Take one more entry into account."""
         match entry:
@@ -50,6 +46,8 @@ class SessionView:
                 self.offset = entry.offset + len(entry.delta)
             case Progress():
                 self.progress = entry
+            case Thinking():
+                pass  # it leaves no trace
             case Preview():
                 self.preview = entry
             case State():
@@ -63,8 +61,6 @@ class SessionView:
                 self.seq, self.state, self.end, self.preview = entry.seq, entry.outcome, entry, None
             case EpochBegun():
                 self._begin_epoch(entry)
-            case _:
-                pass  # thinking leaves no trace
 
     def _begin_epoch(self, entry: EpochBegun) -> None:
         self.epoch, self.attempt, self.state, self.reason = entry.epoch, entry.attempt, entry.state, None

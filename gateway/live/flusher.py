@@ -20,7 +20,10 @@ _log = structlog.get_logger(__name__)
 
 CLOSE_TOO_SLOW: Final = 4000
 LINKS_A_TURN: Final = 64  # links written in a row before other tasks get their turn
-SHARED_BYTES: Final = 4 << 20  # of frames kept for sharing within one pass
+
+_JSON: Final = Codec.JSON  # an enum's members cost more to look up than names of the module
+_TEXT: Final = Opcode.TEXT
+_BINARY: Final = Opcode.BINARY
 
 
 class FlusherLimits(msgspec.Struct, frozen=True):
@@ -92,9 +95,10 @@ class Flusher:
 
     def mark(self, link: Link) -> None:
         """Something has been put into the link's outbox."""
-        if not _writable(link):
+        outbox = link.outbox
+        if not link.open or (link.blocked and not outbox.too_slow):
             return
-        if link.outbox.urgent:
+        if outbox.urgent:
             self._hurry(link)
             return
         self._soon[link] = None
@@ -134,36 +138,40 @@ class Flusher:
             links |= self._soon
             self._soon = {}
             self._tick_at = inf
-        frames = _SharedFrames()
+        frames = _LatestFrames()
         for count, link in enumerate(links, start=1):
             self._flush(link, frames, now)
             if count % LINKS_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
-    def _flush(self, link: Link, frames: "_SharedFrames", now: float) -> None:
-        if not _writable(link):
+    def _flush(self, link: Link, frames: "_LatestFrames", now: float) -> None:
+        """Write one frame; what is owed beyond it waits for its turn or its time.
+
+        Behind a backlog it only looks whether the client is too slow.
+        """
+        outbox, socket = link.outbox, link.socket
+        if not link.open or (link.blocked and not outbox.too_slow):
             return
         try:
-            if link.outbox.too_slow or not link.socket.backlog:
-                self._write(link, frames, now)
+            if not socket.backlog or outbox.too_slow:
+                if envelopes := outbox.drain(now):
+                    socket.try_write(frames.get(envelopes, outbox.codec, deflate=socket.deflate))
+                self._plan(link, outbox.due(now), now)
         except TooSlow as error:
             self._give_up(link, CLOSE_TOO_SLOW, str(error))
         except Exception:
             _log.exception("flush_failed")
             self._give_up(link, CloseCode.INTERNAL_ERROR, "internal error")
         else:
-            if link.socket.backlog:
+            if socket.backlog:
                 link.blocked = True
                 self._watch_stall(link)
 
-    def _write(self, link: Link, frames: "_SharedFrames", now: float) -> None:
-        """Write one frame; what is owed beyond it waits for its turn or its time."""
-        outbox = link.outbox
-        if envelopes := outbox.drain(now):
-            link.socket.try_write(frames.get(envelopes, outbox.codec, link.socket.deflate))
-        due = outbox.due(now)
+    def _plan(self, link: Link, due: float | None, now: float) -> None:
+        """See to what is owed from `due` on."""
         if due is None:
-            self._set_timer(link, None)
+            if link.timer is not None:
+                self._set_timer(link, None)
         elif due > now:
             self._set_timer(link, due, self.mark)
         elif not link.socket.backlog:
@@ -199,11 +207,6 @@ class Flusher:
             link.timer = self._ticker.at(when, lambda: callback(link))
 
 
-def _writable(link: Link) -> bool:
-    """Whether a flush can do something: behind a backlog only to find that the client is too slow."""
-    return link.open and (not link.blocked or link.outbox.too_slow)
-
-
 def _owes(link: Link) -> bool:
     """Whether there is more to write than progress that waits for its time."""
     return link.open and (bool(link.socket.backlog) or link.outbox.urgent)
@@ -213,24 +216,19 @@ def _nobody_waits() -> None:
     """What becomes of `on_writable`."""
 
 
-class _SharedFrames:
-    """The frames of one pass: clients that are owed the same envelopes get the same bytes."""
+class _LatestFrames:
+    """The latest frame of each format: clients that are owed the same envelopes are marked, and served, in a row."""
 
     def __init__(self) -> None:
-        self._frames: dict[tuple[object, ...], bytes] = {}
-        self._bytes = 0
+        self._latest: dict[tuple[Codec, bool], tuple[list[Envelope], bytes]] = {}
 
-    def get(self, envelopes: list[Envelope], codec: Codec, deflate: bool) -> bytes:
-        deflate = deflate and len(envelopes) > 1  # what is compressed is a batch, never a lone event
-        key = (codec, deflate, *envelopes)
-        known = self._frames.get(key)
-        if known is not None:
-            return known
-        opcode = Opcode.TEXT if codec is Codec.JSON else Opcode.BINARY
-        built = frame(opcode, frame_payload(envelopes, codec), deflate=deflate)
-        if self._bytes + len(built) > SHARED_BYTES:
-            self._frames.clear()
-            self._bytes = 0
-        self._frames[key] = built
-        self._bytes += len(built)
+    def get(self, envelopes: list[Envelope], codec: Codec, *, deflate: bool) -> bytes:
+        """The frame of these envelopes: the very same bytes as the latest one, if that has the same."""
+        format_ = codec, deflate and len(envelopes) > 1  # what is compressed is a batch, never a lone event
+        latest = self._latest.get(format_)
+        if latest is not None and latest[0] == envelopes:
+            return latest[1]
+        opcode = _TEXT if codec is _JSON else _BINARY
+        built = frame(opcode, frame_payload(envelopes, codec), deflate=format_[1])
+        self._latest[format_] = envelopes, built
         return built

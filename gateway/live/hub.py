@@ -11,11 +11,12 @@ from gateway.live.flusher import Flusher, Link, Socket
 from protocol.codec import Codec
 from protocol.commands import Id
 from protocol.envelope import Envelope, Kind
-from protocol.events import Artifact, End, Event, Progress
+from protocol.events import Artifact, End, Event, Preview, Progress, Text, Thinking
 from protocol.journal import Entry, EpochBegun
 from protocol.outbox import Drop, Outbox, OutboxLimits
 from protocol.view import SessionView, Sign
 
+_FLEETING = (Progress, Text, Thinking, Preview)
 _KEPT_VIEWS = 16  # of sessions that a watcher has seen end, before they are swept out
 
 
@@ -133,13 +134,15 @@ class Hub:
         if watchers is None:
             return
         envelopes = self._wrap(view.session, entries)
+        mark = self._flusher.mark
         for watcher in watchers:
+            outbox = watcher.outbox
             for envelope in envelopes:
                 if envelope is None:
-                    watcher.outbox.reset(view.session)
+                    outbox.reset(view.session)
                 else:
-                    watcher.outbox.offer(envelope)
-            self._flusher.mark(watcher.link)
+                    outbox.offer(envelope)
+            mark(watcher.link)
         if view.end is not None:
             del self._watchers[view.session]
 
@@ -153,11 +156,15 @@ class Hub:
         envelopes: list[Envelope | None] = []
         waiting: list[Event] = []
         for entry in entries:
+            if isinstance(entry, _FLEETING):  # nearly all that is ever said, and a `match` would take twice as long
+                if isinstance(entry, Progress) and entry.percent == 100.0:
+                    waiting.append(entry)
+                else:
+                    envelopes.append(Envelope.of_session(session, entry))
+                continue
             match entry:
                 case EpochBegun():
                     envelopes.append(None)
-                case Progress(percent=100.0):
-                    waiting.append(entry)
                 case End():
                     envelopes.append(Envelope.of_session(session, *waiting, entry))
                 case Artifact():

@@ -25,6 +25,8 @@ class Transport(Protocol):
     `peer` and `local` are (host, port), or None where there is no network.
     """
 
+    __slots__ = ()
+
     peer: Address | None
     local: Address | None
 
@@ -80,6 +82,8 @@ class Transport(Protocol):
 
 class SocketTransport(Transport):
     """A connected non-blocking TCP socket, owned by this object from now on."""
+
+    __slots__ = ("_sock", "local", "peer")
 
     def __init__(self, sock: socket.socket, peer: Address) -> None:
         self._sock = sock

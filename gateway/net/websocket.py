@@ -62,6 +62,12 @@ class WebSocket:
     - `deflate`: whether the peer reads frames built with `deflate=True`.
     """
 
+    __slots__ = (
+        "_closing", "_draining", "_eof_owed", "_fragments", "_inbox", "_nursery", "_opcode", "_open", "_owed",
+        "_protocol", "_read_scope", "_tail", "_transport", "_utf8", "deflate", "last_accepted", "last_heard",
+        "on_writable", "reading_since", "request", "subprotocol",
+    )  # fmt: skip
+
     def __init__(
         self, transport: Transport, request: UpgradeRequest, protocol: ServerProtocol, nursery: trio.Nursery
     ) -> None:
@@ -76,6 +82,7 @@ class WebSocket:
         self.on_writable: Callable[[], None] = _nobody_waits
         self._transport = transport
         self._protocol = protocol
+        self._open = True  # as the protocol has it
         self._nursery = nursery
         self._inbox: deque[str | bytes] = deque()
         self._opcode = Opcode.CONT  # of the message whose fragments are coming in
@@ -83,7 +90,7 @@ class WebSocket:
         self._utf8 = _Utf8()  # follows a text in fragments
         self._closing = False  # this side wants no more messages
         self._read_scope = trio.CancelScope()
-        self._tail = memoryview(b"")  # the rest of the frame that is being written
+        self._tail: bytes | memoryview = b""  # the rest of the frame that is being written
         self._owed: dict[int, bytes] = {}  # control frames to follow it, at most one of each kind
         self._eof_owed = False
         self._draining = False
@@ -96,7 +103,8 @@ class WebSocket:
     @property
     def backlog(self) -> int:
         """Bytes taken for writing that the transport has not taken yet."""
-        return len(self._tail) + sum(map(len, self._owed.values()))
+        backlog = len(self._tail)
+        return backlog + sum(map(len, self._owed.values())) if self._owed else backlog
 
     @property
     def closed(self) -> WebSocketClosed | None:
@@ -132,9 +140,9 @@ class WebSocket:
         A frame that goes out only in part is finished by this connection's own writer. Never raises: a connection
         found dead is aborted, and its reader learns of it.
         """
-        if self._tail or self._owed or self._protocol.state is not OPEN:
+        if self._tail or self._owed or not self._open:
             return False
-        self._tail = memoryview(data)
+        self._tail = data
         self._pump()
         return True
 
@@ -163,7 +171,7 @@ class WebSocket:
 
     def begin(self, response: bytes, trailing: bytes) -> None:
         """Send the handshake's `response`, then take up `trailing`, the bytes that came behind the request."""
-        self._tail = memoryview(response)
+        self._tail = response
         self._pump()
         if trailing and self._protocol.state is OPEN:
             self._feed(trailing)
@@ -232,13 +240,14 @@ class WebSocket:
 
     def _answer(self) -> None:
         """Write what the protocol has to say; its one empty write stands for the end of the stream."""
+        self._open = self._protocol.state is OPEN
         writes = self._protocol.data_to_send()
         self._eof_owed = self._eof_owed or SEND_EOF in writes
         if self._tail or self._owed:
             for control in filter(None, writes):
                 self._owe(control)
         else:
-            self._tail = memoryview(b"".join(writes))
+            self._tail = b"".join(writes)
         self._pump()
 
     def _owe(self, control: bytes) -> None:
@@ -250,7 +259,7 @@ class WebSocket:
         try:
             while self._tail or self._owed:
                 if not self._tail:
-                    self._tail = memoryview(self._owed.pop(next(iter(self._owed))))
+                    self._tail = self._owed.pop(next(iter(self._owed)))
                 sent = self._transport.try_send(self._tail)
                 if not sent:
                     if not self._draining:
@@ -258,7 +267,7 @@ class WebSocket:
                         self.last_accepted = trio.current_time()
                         self._nursery.start_soon(self._drain)
                     return
-                self._tail = self._tail[sent:]
+                self._tail = memoryview(self._tail)[sent:] if sent < len(self._tail) else b""
                 self.last_accepted = trio.current_time()
             if self._eof_owed:
                 self._eof_owed = False
@@ -281,9 +290,10 @@ class WebSocket:
 
     def _lost(self) -> None:
         """The transport is gone."""
-        self._tail = memoryview(b"")
+        self._tail = b""
         self._owed.clear()
         self._eof_owed = False
+        self._open = False
         self._hear(b"")
         self._protocol.data_to_send()
 

@@ -16,7 +16,7 @@ from typing import IO, Final
 
 import msgspec
 
-from tests.bench.cost import cpu_s, quantile
+from tests.bench.cost import TICKS, cpu_s, quantile
 from tests.bench.crowd import Crowd
 from tests.bench.shape import Shape
 
@@ -27,8 +27,10 @@ SHAPES: Final = (
     Shape(name="push: 1 session", sessions=1, connections=1, push=100_000),
     Shape(name="push: 1,000 sessions", sessions=1000, connections=1, push=100_000),
 )
-PEERS: Final = ("hatchery", "uvicorn_uvloop", "socketio_uvicorn", "aiohttp_server", "hypercorn_trio")
+PEERS: Final = ("hatchery", "uvicorn_uvloop", "socketio_uvicorn", "aiohttp_server", "hypercorn_trio", "source")
 BASE: Final = "uvicorn_uvloop"
+SOURCE: Final = "source"  # makes the events and sends none: the bound of every peer
+CLOCK_S: Final = 1 / TICKS  # the resolution of CPU times
 PATIENCE_S: Final = 60.0
 QUIET_S: Final = 0.3  # without a byte after the last event was sent: what has not come was given up
 
@@ -61,6 +63,8 @@ def measure(peer: str, shape: Shape) -> Run:
         assert said is not None
         try:
             os.sched_setaffinity(server.pid, {0})
+            if peer == SOURCE:
+                return _measure_source(server.pid, shape, go, said)
             crowd = Crowd(int(said.readline()), shape, socketio=peer.startswith("socketio"))
             watched = sum(len(shape.watched(number)) for number in range(shape.connections))
             _read_until(crowd, lambda: crowd.count.snapshots >= watched)
@@ -85,6 +89,26 @@ def measure(peer: str, shape: Shape) -> Run:
         finally:
             server.kill()
     return run
+
+
+def _measure_source(pid: int, shape: Shape, go: IO[bytes], said: IO[bytes]) -> Run:
+    """What making the events costs, as if all of them were delivered for nothing."""
+    said.readline()
+    cpu, wall = cpu_s(pid), time.monotonic()
+    go.write(b"\n")
+    go.flush()
+    said.readline()
+    return Run(
+        peer=SOURCE,
+        shape=shape.name,
+        delivered=shape.deliveries,
+        expected=shape.deliveries,
+        cpu_s=max(cpu_s(pid) - cpu, CLOCK_S),
+        wall_s=time.monotonic() - wall,
+        reads=0,
+        megabytes=0.0,
+        age_p99_ms=0.0,
+    )
 
 
 def _has_line(stream: IO[bytes]) -> bool:
