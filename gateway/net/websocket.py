@@ -332,7 +332,7 @@ async def open_websocket(
                 if patience.cancelled_caught:
                     websocket.send_eof()
                     with trio.move_on_after(limits.linger_s):
-                        await websocket.finish()
+                        await websocket.finish()  # noqa: ASYNC102  # not shielded: who is cancelled lingers no more
             finally:
                 if not websocket.backlog:
                     transport.release()  # what the system has taken may still arrive
