@@ -247,9 +247,10 @@ async def test_portions_are_published_in_the_order_of_the_calls(tmp_path: Path, 
                     called[session].append(entry)
                     await store.log.append(session, [entry])
 
+            for session in called:
+                await store.log.create(record_of(session))
             async with trio.open_nursery() as nursery:
                 for session in called:
-                    await store.log.create(record_of(session))
                     for seq in range(1, 30):
                         nursery.start_soon(tell, session, State(session=session, seq=seq, state="writing"))
                         nursery.start_soon(tell, session, msgspec.structs.replace(TEXT, session=session, offset=seq))
