@@ -7,31 +7,17 @@ from protocol.commands import Id
 from protocol.envelope import Envelope, Kind
 from protocol.events import (
     End,
-    Engines,
     Event,
     Pong,
     Preview,
     Progress,
-    Receipt,
     Snapshot,
     State,
     Text,
     Thinking,
 )
 from protocol.outbox import Outbox, OutboxLimits
-
-RECEIPT = Receipt(
-    queued_ms=0,
-    writing_ms=0,
-    waiting_ms=0,
-    drawing_ms=0,
-    total_ms=0,
-    steps_done=0,
-    steps=0,
-    worker="none",
-    llm="none",
-    engines=Engines(llm="sim", image="sim"),
-)
+from tests.helpers.receipts import RECEIPT
 
 
 def state(seq: int, session: str = "s") -> Envelope:

@@ -6,21 +6,9 @@ import pytest
 
 from protocol.codec import Codec
 from protocol.envelope import JOINED_CHARS, Envelope, Kind, frame_payload, join_deltas
-from protocol.events import End, Engines, Event, Pong, Preview, Progress, Receipt, State, Text, Thinking
+from protocol.events import End, Event, Pong, Preview, Progress, State, Text, Thinking
+from tests.helpers.receipts import RECEIPT
 
-ENGINES = Engines(llm="sim", image="sim")
-RECEIPT = Receipt(
-    queued_ms=0,
-    writing_ms=0,
-    waiting_ms=0,
-    drawing_ms=0,
-    total_ms=0,
-    steps_done=0,
-    steps=0,
-    worker="none",
-    llm="none",
-    engines=ENGINES,
-)
 STATE = State(session="s", seq=1, state="writing")
 PROGRESS = Progress(session="s", percent=100, stage="saving", basis="measured", message="")
 END = End(session="s", seq=2, outcome="done", receipt=RECEIPT)

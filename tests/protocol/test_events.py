@@ -10,7 +10,6 @@ from protocol.events import (
     Accepted,
     Artifact,
     End,
-    Engines,
     Error,
     Event,
     Failure,
@@ -33,6 +32,7 @@ from protocol.events import (
     Welcome,
 )
 from protocol.persona import Persona
+from tests.helpers.receipts import ENGINES, RECEIPT
 
 # The table "Server to client": type -> fields; those with `?` may be left out.
 CONTRACT = {
@@ -56,19 +56,6 @@ CONTRACT = {
 RECEIPT_FIELDS = (
     "queued_ms writing_ms waiting_ms drawing_ms total_ms cancel_latency_ms? "
     "steps_done steps worker llm exit_code? engines"
-)
-ENGINES = Engines(llm="sim", image="sim")
-RECEIPT = Receipt(
-    queued_ms=0,
-    writing_ms=0,
-    waiting_ms=0,
-    drawing_ms=0,
-    total_ms=0,
-    steps_done=0,
-    steps=0,
-    worker="none",
-    llm="none",
-    engines=ENGINES,
 )
 PERSONA = Persona(
     name="Ember",

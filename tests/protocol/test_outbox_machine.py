@@ -14,11 +14,9 @@ from protocol.commands import Id
 from protocol.envelope import Envelope, Kind, frame_payload
 from protocol.events import (
     End,
-    Engines,
     Pong,
     Preview,
     Progress,
-    Receipt,
     ServerMessage,
     Snapshot,
     State,
@@ -26,22 +24,11 @@ from protocol.events import (
     Thinking,
 )
 from protocol.outbox import Outbox, OutboxLimits, TooSlow
+from tests.helpers.receipts import RECEIPT
 
 NAMES = ("a", "b")
 PATHS = ("/name", "/backstory")
 SELDOM = st.sampled_from([False] * 5 + [True])
-RECEIPT = Receipt(
-    queued_ms=0,
-    writing_ms=0,
-    waiting_ms=0,
-    drawing_ms=0,
-    total_ms=0,
-    steps_done=0,
-    steps=0,
-    worker="none",
-    llm="none",
-    engines=Engines(llm="sim", image="sim"),
-)
 
 
 @dataclass
