@@ -18,13 +18,13 @@ import msgspec
 import structlog
 import trio
 
-from actors.llm.backend import Chunk, LlmBackend, LlmRequest, Waiting
+from actors.llm.backend import Chunk, Finished, LlmBackend, LlmRequest, Waiting
 from actors.llm.detect import resolve_model
 from actors.llm.endpoint import Endpoint
 from actors.llm.maker import MLX_DEFAULT_MODEL
 from actors.llm.openai import OpenAiBackend
 from actors.pty import ExitStatus, Keeper, Ladder, PtyChild, PtySpec, Rung, open_pty
-from protocol.errors import ImageUnavailable, LlmUnavailable
+from protocol.errors import ImageUnavailable, LlmFailed, LlmUnavailable
 from protocol.maker import Maker, model_name
 from protocol.restart import RestartPolicy, RestartWindow
 from protocol.terminal import TerminalReader
@@ -38,6 +38,7 @@ TAIL_LINES: Final = 40
 COLUMNS: Final = 200
 PROBE_EVERY_S: Final = 0.2
 PROBE_TIMEOUT_S: Final = 2.0
+DEATH_S: Final = 1.0  # from a broken answer to the news that its server has ended
 _ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -99,7 +100,7 @@ class LlmServer:
 
     @asynccontextmanager
     async def open_stream(self, request: LlmRequest) -> AsyncGenerator[AsyncIterator[Chunk], None]:
-        """See LlmBackend; raises LlmUnavailable when it is not started any more."""
+        """See LlmBackend; raises LlmUnavailable also when it ends in mid-answer, or is not started any more."""
         async with AsyncExitStack() as stack:
 
             async def answer() -> AsyncGenerator[Chunk, None]:
@@ -109,10 +110,26 @@ class LlmServer:
                         yield Waiting(self.obstacle)
                     backend = await self.wait_ready()
                     yield Waiting(None)
-                async for chunk in await stack.enter_async_context(backend.open_stream(request)):
-                    yield chunk
+                finished = False
+                try:
+                    async for chunk in await stack.enter_async_context(backend.open_stream(request)):
+                        finished = isinstance(chunk, Finished)
+                        yield chunk
+                except LlmFailed:
+                    await self._check_alive(backend)
+                    raise
+                if not finished:
+                    await self._check_alive(backend)
 
             yield await stack.enter_async_context(aclosing(answer()))
+
+    async def _check_alive(self, backend: LlmBackend) -> None:
+        """Raise LlmUnavailable if the server behind `backend` has ended: the next one may be asked again."""
+        with trio.move_on_after(DEATH_S):
+            while self._backend is backend:
+                await self.changed.park()
+        if self._backend is not backend:
+            raise LlmUnavailable(f"{self.name} ended in mid-answer: see the gateway's log.")
 
     async def wait_ready(self) -> LlmBackend:
         """Return the backend to ask when it answers. Raises LlmUnavailable when it is not started any more."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CHUNK = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}]}
@@ -17,6 +18,7 @@ class Handler(BaseHTTPRequestHandler):
 
     lists_only = False
     flood = 0
+    halt: float | None = None
 
     def do_GET(self) -> None:
         if self.path == "/health" and not self.lists_only:
@@ -31,6 +33,10 @@ class Handler(BaseHTTPRequestHandler):
         print("asked for", asked["model"], flush=True)
         for _ in range(self.flood):
             print("x" * 1000, flush=True)
+        if self.halt is not None:
+            self._answer(200, f"data: {json.dumps(CHUNK)}\n\n".encode(), "text/event-stream")
+            time.sleep(self.halt)
+            return
         events = "".join(f"data: {json.dumps(event)}\n\n" for event in (CHUNK, STOP))
         self._answer(200, f"{events}data: [DONE]\n\n".encode(), "text/event-stream")
 
@@ -49,6 +55,7 @@ def main() -> None:
     parser.add_argument("--stubborn", action="store_true", help="ignore SIGTERM and SIGHUP")
     parser.add_argument("--lists-only", action="store_true", help="know no /health")
     parser.add_argument("--flood", type=int, default=0, help="kilobytes to print for each request")
+    parser.add_argument("--halt", type=float, help="seconds to keep silent after the first word, and hang up then")
     parser.add_argument("--child", action="store_true", help="start a process that sleeps, and print its pid")
     args = parser.parse_args()
     print("secret" if any(name.startswith("HATCHERY_") for name in os.environ) else "no secrets", flush=True)
@@ -64,6 +71,7 @@ def main() -> None:
         signal.pause()
     Handler.lists_only = args.lists_only
     Handler.flood = args.flood
+    Handler.halt = args.halt
     ThreadingHTTPServer(("127.0.0.1", args.port), Handler).serve_forever()
 
 

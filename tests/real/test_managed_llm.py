@@ -14,7 +14,7 @@ from actors.llm.actor import WritingJob, run_llm_actor
 from actors.llm.backend import Chunk, Finished, LlmRequest, Message, TextChunk
 from actors.llm.server import LlmServer, ServerLimits, open_llm_server
 from actors.slots import Slots
-from protocol.errors import LlmFailed
+from protocol.errors import LlmUnavailable
 from protocol.mail import EngineAwaited, LlmMail, PersonaWritten, PromptAdvanced, TextGrew, WritingAdvanced
 from protocol.maker import Maker
 from protocol.restart import RestartPolicy
@@ -59,7 +59,7 @@ async def kill_in_mid_answer(server: LlmServer) -> int:
     pid = server.pid
     assert pid is not None
     heard: list[Chunk] = []
-    with suppress(LlmFailed):
+    with suppress(LlmUnavailable):  # it may be asked again
         async with server.open_stream(REQUEST) as stream:
             async for chunk in stream:
                 if isinstance(chunk, TextChunk) and not heard:

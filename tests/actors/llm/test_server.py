@@ -94,6 +94,24 @@ async def test_a_killed_server_is_run_again() -> None:
         assert server.pid != first
 
 
+async def test_one_that_is_killed_in_mid_answer_may_be_asked_again() -> None:
+    async with toy("--halt=600") as server:
+        await server.wait_ready()
+        assert server.pid is not None
+        async with server.open_stream(REQUEST) as stream:
+            assert await anext(stream) == TextChunk("Hello")
+            os.kill(server.pid, signal.SIGKILL)
+            with pytest.raises(LlmUnavailable, match="ended in mid-answer") as broken:
+                await anext(stream)
+    assert broken.value.retryable
+
+
+async def test_one_that_hangs_up_and_lives_on_has_only_not_finished() -> None:
+    async with toy("--halt=0") as server:
+        await server.wait_ready()
+        assert await collect(server) == [TextChunk("Hello")]
+
+
 async def test_one_that_keeps_ending_is_given_up() -> None:
     async with toy("--exit=3", restarts=RestartPolicy(intensity=2, backoff_s=0.01)) as server:
         with pytest.raises(LlmUnavailable, match="keeps ending"):
