@@ -74,6 +74,10 @@ def test_its_descriptors_are_ours_alone() -> None:
     os.close(spawned.slave)
 
 
+LIBC_SIGNALS = 0b11 << 31
+"""32 and 33, bits from 1: glibc's own, out of programs' reach; whoever started us by posix_spawn may have them ignored."""
+
+
 def test_signals_that_we_ignore_or_block_are_not_passed_on() -> None:
     watched = {signal.SIGHUP, signal.SIGINT, signal.SIGPIPE}
     before = {number: signal.signal(number, signal.SIG_IGN) for number in watched}
@@ -84,7 +88,9 @@ def test_signals_that_we_ignore_or_block_are_not_passed_on() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert output.split() == [b"SigBlk:", b"0" * 16, b"SigIgn:", b"0" * 16]
+    blocked, ignored = (int(word, 16) for word in output.split()[1::2])
+    assert blocked == 0
+    assert ignored & ~LIBC_SIGNALS == 0
 
 
 def test_a_raised_limit_of_open_files_can_be_lowered_for_it() -> None:
