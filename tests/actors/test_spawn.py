@@ -75,7 +75,7 @@ def test_its_descriptors_are_ours_alone() -> None:
 
 
 LIBC_SIGNALS = 0b11 << 31
-"""32 and 33, bits from 1: glibc's own, out of programs' reach; whoever started us by posix_spawn may have them ignored."""
+"""32 and 33, bits from 1: glibc's own, out of reach; who was started by posix_spawn may have them ignored."""
 
 
 def test_signals_that_we_ignore_or_block_are_not_passed_on() -> None:
