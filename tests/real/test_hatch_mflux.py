@@ -87,7 +87,7 @@ def files_below(directory: Path) -> list[Path]:
 @pytest.mark.timeout(120)
 async def test_every_step_is_told_while_the_command_runs(tmp_path: Path, checkpoint: Path) -> None:
     async with mflux_client(tmp_path, checkpoint) as listener:
-        hatch = HatchRequest(prompt="an owl", image=ImageOptions(steps=6, width=512, height=512, seed=7))
+        hatch = HatchRequest(prompt="an owl", image=ImageOptions(steps=6, width=768, height=768, seed=7))
         session = (await listener.start(hatch)).session
         await listener.until(Progress, lambda progress: progress.step == 2)
         running = list(processes_below(tmp_path / "jobs"))
@@ -107,7 +107,7 @@ async def test_every_step_is_told_while_the_command_runs(tmp_path: Path, checkpo
     (tmp_path / "picture.png").write_bytes(picture)
     with Image.open(tmp_path / "picture.png") as image:
         image.load()
-        assert image.size == (512, 512)
+        assert image.size == (768, 768)
     maker = Maker(engine=Path(MFLUX_COMMAND).name, model=checkpoint.name, version=version("mflux"))
     assert (artifact.painter, artifact.seed, artifact.steps) == (maker, 7, 6)
     check_session(listener, session)

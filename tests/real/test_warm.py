@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -194,8 +195,8 @@ async def test_a_cancel_at_any_moment_keeps_the_model_and_the_next_picture_is_ri
             assert warm.left == WorkerLeft(fate="idle")
             assert warm.pixels(await warm.draw()) == expected
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(warm.draw)
-            await poll(lambda: any(warm.jobs.glob("*/picture.png")))  # it is being saved
+            nursery.start_soon(partial(warm.draw, steps=2, side=768))
+            await poll(lambda: any(warm.jobs.glob("*/picture.png")))  # it is being saved, for a tenth of a second
             nursery.cancel_scope.cancel()
         assert warm.left == WorkerLeft(fate="idle")
         assert warm.pixels(await warm.draw()) == expected
