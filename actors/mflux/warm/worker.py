@@ -215,9 +215,8 @@ def _load(warm: WarmModel, setup: Setup) -> tuple[int, Any]:
         resolve = import_module("mflux.models.common.resolution.lora_resolution").LoraResolution.resolve
         lora["lora_paths"] = [resolve(path) for path, _ in setup.lora]
         lora["lora_scales"] = [scale for _, scale in setup.lora]
-    import_module(
-        "mflux.utils.image_util"
-    ).ImageUtil.embed_metadata_enabled = False  # nobody is to read our paths there
+    images = import_module("mflux.utils.image_util").ImageUtil
+    images.embed_metadata_enabled = False  # nobody is to read our paths there
     return steps, class_(quantize=setup.quantize, model_path=model_path, model_config=config, **lora)
 
 
